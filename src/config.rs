@@ -1,0 +1,1 @@
+//! The options: one table makes the parser, DescribeConfigs and the docs.

@@ -1,0 +1,9 @@
+//! Ottla: an event-streaming broker that speaks Kafka's protocol and keeps Kafka's files.
+//!
+//! `ARCHITECTURE.md` is the map. Imports point downward only; `tests/tidy.rs` holds that.
+
+pub mod config;
+pub mod env;
+pub mod log;
+pub mod protocol;
+pub mod types;

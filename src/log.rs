@@ -1,0 +1,1 @@
+//! One log on disk, in Kafka's format. It does not know what a topic is.

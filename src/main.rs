@@ -1,0 +1,3 @@
+//! The binary: the real world, the command line.
+
+fn main() {}
