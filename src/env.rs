@@ -4,8 +4,9 @@
 //! madsim and breaks every promise that is not written down here. Nothing else in `src/` touches
 //! the operating system.
 
-use std::future::Future;
+use std::future::{Future, poll_fn};
 use std::io;
+use std::task::Poll;
 
 use tokio::io::AsyncWriteExt;
 
@@ -55,6 +56,18 @@ pub trait Env: Clone + Send + Sync + 'static {
         &self,
         work: impl FnOnce() -> R + Send + 'static,
     ) -> impl Future<Output = R> + Send;
+
+    /// Lets the tasks that are ready run first. One turn, not a promise about any of them.
+    fn yield_now(&self) -> impl Future<Output = ()> + Send {
+        let mut yielded = false;
+        poll_fn(move |context| {
+            if std::mem::replace(&mut yielded, true) {
+                return Poll::Ready(());
+            }
+            context.waker().wake_by_ref();
+            Poll::Pending
+        })
+    }
 
     /// Writes `len` bytes of `file`, from `at`, to `to`. Reads in chunks, so a slow peer holds one
     /// chunk of memory. Ends with `UnexpectedEof` when the file is shorter.
