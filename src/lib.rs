@@ -5,5 +5,6 @@
 pub mod config;
 pub mod env;
 pub mod log;
+pub mod metadata;
 pub mod protocol;
 pub mod types;
