@@ -1,1 +1,3 @@
 //! The wire: messages, records, errors.
+
+pub mod records;

@@ -1,0 +1,1 @@
+//! What Produce asks of the records of one partition.
