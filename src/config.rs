@@ -1,1 +1,10 @@
-//! The options: one table makes the parser, DescribeConfigs and the docs.
+//! The options: one table makes the parser, the typed structs, DescribeConfigs and the docs.
+//!
+//! Keys are Kafka's. Text comes in, typed values and errors go out: nothing here reads a file, an
+//! environment or a clock. A key that is not honoured is refused or warned of, never swallowed.
+
+pub mod broker;
+pub mod layers;
+pub mod option;
+pub mod topic;
+pub mod value;
