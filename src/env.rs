@@ -8,7 +8,7 @@ use std::future::{Future, poll_fn};
 use std::io;
 use std::task::Poll;
 
-use tokio::io::AsyncWriteExt;
+use ::tokio::io::AsyncWriteExt;
 
 use self::clock::Clock;
 use self::disk::{Disk, File};
@@ -18,6 +18,7 @@ pub mod clock;
 pub mod disk;
 pub mod net;
 pub mod probe;
+pub mod tokio;
 
 pub type FileOf<E> = <<E as Env>::Disk as Disk>::File;
 pub type ConnOf<E> = <<E as Env>::Net as Net>::Conn;
