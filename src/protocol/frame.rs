@@ -1,0 +1,106 @@
+//! Requests and responses with their headers and lengths.
+//!
+//! On the wire a frame is a length of four bytes, a header, a body. Decoding takes a frame without
+//! its length, encoding makes one with it. Bytes behind the body of a request are ignored, as
+//! Kafka does; behind that of a response they are an error.
+
+use bytes::Bytes;
+
+use super::api::ApiKey;
+use super::messages::request_header::RequestHeader;
+use super::messages::response_header::ResponseHeader;
+use super::wire::reader::Reader;
+use super::wire::writer::{Encoded, Writer};
+use super::wire::{DecodeError, EncodeError, Message, Request, Text};
+
+/// A request whose header was read and whose body was not. Its version may be one that nobody
+/// speaks: ApiVersions answers even that, everything else closes the connection.
+#[derive(Clone, Debug)]
+pub struct RequestFrame {
+    pub api: ApiKey,
+    pub version: i16,
+    pub correlation_id: i32,
+    pub client_id: Option<Text>,
+    body: Reader,
+}
+
+impl RequestFrame {
+    pub fn decode(frame: Bytes) -> Result<RequestFrame, DecodeError> {
+        let mut r = Reader::new(frame.clone());
+        let key: i16 = r.get("request_api_key")?;
+        let version: i16 = r.get("request_api_version")?;
+        let api = ApiKey::from_code(key).ok_or(DecodeError::UnknownApi { key })?;
+
+        let mut body = Reader::new(frame);
+        let header = RequestHeader::decode(&mut body, api.request_header_version(version))?;
+        let RequestHeader { correlation_id, client_id, .. } = header;
+        Ok(RequestFrame { api, version, correlation_id, client_id, body })
+    }
+
+    pub fn body<R: Request>(self) -> Result<R, DecodeError> {
+        assert!(R::API == self.api, "{} read as {}", self.api, R::NAME);
+        let mut body = self.body;
+        R::decode(&mut body, self.version)
+    }
+}
+
+pub fn encode_request<R: Request>(
+    w: &mut Writer,
+    version: i16,
+    correlation_id: i32,
+    client_id: Option<Text>,
+    request: &R,
+) -> Result<Encoded, EncodeError> {
+    let header = RequestHeader {
+        request_api_key: R::KEY,
+        request_api_version: version,
+        correlation_id,
+        client_id,
+    };
+    encode(w, &header, R::API.request_header_version(version), request, version)
+}
+
+/// `M` is the response of `api`.
+pub fn encode_response<M: Message>(
+    w: &mut Writer,
+    api: ApiKey,
+    version: i16,
+    correlation_id: i32,
+    response: &M,
+) -> Result<Encoded, EncodeError> {
+    assert!(api.code() == M::KEY, "{} answers no {api}", M::NAME);
+    let header = ResponseHeader { correlation_id };
+    encode(w, &header, api.response_header_version(version), response, version)
+}
+
+/// The correlation id tells which request a response answers, and so how to read it.
+pub fn correlation_id(response: &Bytes) -> Result<i32, DecodeError> {
+    Reader::new(response.clone()).get("correlation_id")
+}
+
+pub fn decode_response<R: Request>(
+    frame: Bytes,
+    version: i16,
+) -> Result<(i32, R::Response), DecodeError> {
+    let mut r = Reader::new(frame);
+    let header = ResponseHeader::decode(&mut r, R::API.response_header_version(version))?;
+    let response = R::Response::decode(&mut r, version)?;
+    r.finish()?;
+    Ok((header.correlation_id, response))
+}
+
+fn encode(
+    w: &mut Writer,
+    header: &impl Message,
+    header_version: i16,
+    body: &impl Message,
+    version: i16,
+) -> Result<Encoded, EncodeError> {
+    w.begin_frame();
+    let encoded = header.encode(w, header_version).and_then(|()| body.encode(w, version));
+    let encoded = encoded.and_then(|()| w.finish_frame());
+    if encoded.is_err() {
+        w.reset();
+    }
+    encoded
+}
