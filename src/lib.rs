@@ -7,4 +7,5 @@ pub mod env;
 pub mod log;
 pub mod metadata;
 pub mod protocol;
+pub mod quorum;
 pub mod types;
