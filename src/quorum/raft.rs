@@ -297,13 +297,11 @@ impl Raft {
         now: Instant,
         effects: &mut Vec<Effect>,
     ) {
-        assert!(
-            epoch != self.epoch || leader != Some(self.me.id) || self.is_leader() || self.led(),
-            "somebody takes us for the leader of an epoch that we did not win"
-        );
-        let news = epoch > self.epoch || (epoch == self.epoch && self.leader.is_none());
-        if news && (epoch > self.epoch || leader.is_some_and(|leader| leader != self.me.id)) {
-            self.enter_epoch(epoch, leader.filter(|&leader| leader != self.me.id), now, effects);
+        // A peer that takes us for the leader has heard of an epoch that we won, or is mistaken.
+        let leader = leader.filter(|&leader| leader != self.me.id);
+        let names_leader = epoch == self.epoch && self.leader.is_none() && leader.is_some();
+        if epoch > self.epoch || (names_leader && !self.is_leader()) {
+            self.enter_epoch(epoch, leader, now, effects);
         }
         self.check();
     }
@@ -390,10 +388,6 @@ impl Raft {
             | Role::Candidate { elect_at, .. }
             | Role::Follower { elect_at, .. } => self.voters.contains(self.me).then_some(*elect_at),
         }
-    }
-
-    fn led(&self) -> bool {
-        matches!(self.role, Role::Resigned { .. })
     }
 
     fn advance(&mut self, effects: &mut Vec<Effect>) {
