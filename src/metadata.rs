@@ -4,8 +4,10 @@
 //! Nothing here does I/O or knows of consensus: the same code replays a log, loads a snapshot, and
 //! runs ahead of the commit inside the controller.
 
+pub mod apply;
 pub mod delta;
 pub mod handle;
 pub mod image;
+pub mod kept;
 pub mod map;
 pub mod topic;

@@ -7,11 +7,12 @@ use std::collections::BTreeMap;
 use std::ops::Bound;
 use std::sync::Arc;
 
+use crate::metadata::kept::Kept;
 use crate::metadata::map::Map;
 use crate::metadata::topic::{Partition, Topic};
 use crate::types::{BrokerEpoch, LeaderEpoch, NodeId, Offset, Uuid};
 
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq)]
 pub struct Image {
     /// What this image has seen of the log.
     pub provenance: Provenance,
@@ -25,6 +26,7 @@ pub struct Image {
     pub configs: Map<ConfigResource, Arc<ConfigOverrides>>,
     /// The first producer id that was never given out.
     pub producer_id_next: i64,
+    pub kept: Kept,
 }
 
 pub type ConfigOverrides = BTreeMap<Arc<str>, Arc<str>>;

@@ -382,7 +382,7 @@ impl<'a> Module<'a> {
             (_, Some(_)) => format!("{this} != Some(Default::default())"),
             (None, None) if sized => format!("!{this}.is_empty()"),
             (None, None) if field.ty == Type::Bool => this,
-            (None, None) => format!("{this} != Default::default()"),
+            (None, None) => format!("!crate::protocol::wire::is_default(&{this})"),
             (Some(literal), None) => format!("{this} != {literal}"),
         }
     }

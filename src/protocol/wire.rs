@@ -148,6 +148,11 @@ pub const STRING_BYTES_MAX: usize = i16::MAX as usize;
 pub const ARRAY_ELEMENTS_MAX: usize = 1_000_000;
 pub const TAGGED_FIELDS_MAX: u32 = 10_000;
 
+/// With the type of `value`: other crates make `value != Default::default()` ambiguous.
+pub fn is_default<T: Default + PartialEq>(value: &T) -> bool {
+    *value == T::default()
+}
+
 /// A string that shares the memory it was read from.
 #[derive(Clone, Default, PartialEq, Eq)]
 pub struct Text(Bytes);
