@@ -25,9 +25,7 @@ pub const MAGIC: i8 = 2;
 pub const NONE: i64 = -1;
 
 const LENGTH_MIN: i32 = (HEADER_BYTES - OVERHEAD_BYTES) as i32;
-const MAGIC_AT: usize = 16;
-/// The checksum covers everything from the attributes on.
-const CHECKED_AT: usize = 21;
+pub(super) const MAGIC_AT: usize = 16;
 
 const CODEC_MASK: i16 = 0x07;
 const LOG_APPEND_TIME_BIT: i16 = 0x08;
@@ -94,6 +92,9 @@ pub enum BatchError {
 }
 
 impl BatchHeader {
+    /// The checksum covers everything from the attributes on.
+    pub(super) const CHECKED_AT: usize = 21;
+
     /// Reads the header at the start of `bytes`, which need not hold the body.
     pub fn parse(bytes: &[u8]) -> Result<BatchHeader, BatchError> {
         if let Some(&magic) = bytes.get(MAGIC_AT)
@@ -117,7 +118,7 @@ impl BatchHeader {
             leader_epoch: i32::from_be_bytes(part(bytes, 12)),
             magic: i8::from_be_bytes(part(bytes, MAGIC_AT)),
             crc: u32::from_be_bytes(part(bytes, 17)),
-            attributes: Attributes(i16::from_be_bytes(part(bytes, CHECKED_AT))),
+            attributes: Attributes(i16::from_be_bytes(part(bytes, BatchHeader::CHECKED_AT))),
             last_offset_delta: i32::from_be_bytes(part(bytes, 23)),
             base_timestamp_ms: i64::from_be_bytes(part(bytes, 27)),
             max_timestamp_ms: i64::from_be_bytes(part(bytes, 35)),
@@ -271,7 +272,7 @@ impl BatchHeader {
 
     pub(super) fn timestamp_ms(&self, delta: i64) -> i64 {
         match self.timestamp_type() {
-            TimestampType::CreateTime => self.base_timestamp_ms.saturating_add(delta),
+            TimestampType::CreateTime => self.base_timestamp_ms.wrapping_add(delta),
             TimestampType::LogAppendTime => self.max_timestamp_ms,
         }
     }
@@ -343,8 +344,7 @@ impl Batch {
         if have < size {
             return Err(BatchError::Cut { have, size });
         }
-        let body = bytes.split_to(size).split_off(HEADER_BYTES);
-        Ok(Some(Batch { header, body }))
+        Ok(Some(Batch::new(header, bytes.split_to(size).split_off(HEADER_BYTES))))
     }
 
     /// Exactly one batch and nothing after it.
@@ -357,7 +357,13 @@ impl Batch {
         }
     }
 
-    /// Header and body must belong together; the checksum is made anew.
+    /// Both must have been checked, and belong together.
+    pub(super) fn new(header: BatchHeader, body: Bytes) -> Batch {
+        assert_eq!(body.len(), header.body_bytes() as usize, "a batch is as long as it says");
+        Batch { header, body }
+    }
+
+    /// Makes length and checksum anew.
     pub(super) fn sealed(header: BatchHeader, body: Bytes) -> Batch {
         let length = body.len() + HEADER_BYTES - OVERHEAD_BYTES;
         let length = i32::try_from(length).expect("batches are bounded far below 2 GiB");
@@ -389,7 +395,7 @@ impl Batch {
     }
 
     fn computed_crc(&self) -> u32 {
-        crc(crc(0, &self.header.encode()[CHECKED_AT..]), &self.body)
+        crc(crc(0, &self.header.encode()[BatchHeader::CHECKED_AT..]), &self.body)
     }
 
     /// The header that the log writes before the body. The checksum stays right.

@@ -3,7 +3,7 @@
 use bytes::Bytes;
 
 use super::batch::{Attributes, Batch, BatchHeader, HEADER_BYTES, MAGIC, NONE, TimestampType};
-use super::compression::{Compression, Compressor};
+use super::compression::{Codec, Compression, Compressor};
 use super::control::ControlType;
 use super::record::{Header, Record};
 use crate::types::{LeaderEpoch, Offset, ProducerId};
@@ -132,8 +132,11 @@ impl BatchBuilder {
     pub fn build_batch(self) -> Batch {
         assert!(self.last_offset_delta >= 0, "a batch takes at least one offset");
         let options = &self.options;
+        // Nothing to compress: Kafka says so, too, in a batch that compaction emptied.
+        let compression =
+            if self.record_count == 0 { Codec::None.into() } else { options.compression };
         let attributes = Attributes::default()
-            .with_codec(options.compression.codec)
+            .with_codec(compression.codec)
             .with_timestamp_type(options.timestamp_type)
             .with_transactional(options.transactional)
             .with_control(options.control)
@@ -158,7 +161,7 @@ impl BatchBuilder {
             base_sequence: producer.base_sequence,
             record_count: self.record_count as i32,
         };
-        let mut compressor = Compressor::new(options.compression, Vec::new());
+        let mut compressor = Compressor::new(compression, Vec::new());
         compressor.push(&self.records);
         Batch::sealed(header, compressor.finish().into())
     }

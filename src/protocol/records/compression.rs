@@ -6,7 +6,7 @@
 
 use std::io::{self, Read, Write};
 
-use flate2::bufread::MultiGzDecoder;
+use flate2::bufread::GzDecoder;
 use flate2::write::GzEncoder;
 
 pub mod lz4;
@@ -14,6 +14,7 @@ pub mod snappy;
 
 /// What gzip and zstd decompress at a time; the others have blocks of their own.
 const CHUNK_BYTES: usize = 64 << 10;
+const GZIP_MAGIC: [u8; 2] = [0x1f, 0x8b];
 /// The largest window that Kafka's own readers take: levels 1 to 22 stay within.
 const ZSTD_WINDOW_LOG_MAX: u32 = 27;
 
@@ -108,7 +109,7 @@ pub struct Decompressor<'a> {
 
 enum Stage<'a> {
     None(&'a [u8]),
-    Gzip(MultiGzDecoder<&'a [u8]>),
+    Gzip(GzDecoder<&'a [u8]>),
     Snappy(snappy::Blocks<'a>),
     Lz4(lz4::Blocks<'a>),
     Zstd(zstd::stream::read::Decoder<'static, &'a [u8]>),
@@ -122,7 +123,7 @@ impl<'a> Decompressor<'a> {
     ) -> Result<Decompressor<'a>, CompressionError> {
         let stage = match codec {
             Codec::None => Stage::None(data),
-            Codec::Gzip => Stage::Gzip(MultiGzDecoder::new(data)),
+            Codec::Gzip => Stage::Gzip(GzDecoder::new(data)),
             Codec::Snappy => Stage::Snappy(snappy::Blocks::new(data)),
             Codec::Lz4 => Stage::Lz4(lz4::Blocks::new(data).map_err(|e| damaged(codec, e))?),
             Codec::Zstd => Stage::Zstd(zstd_decoder(data).map_err(|e| damaged(codec, e))?),
@@ -132,11 +133,6 @@ impl<'a> Decompressor<'a> {
 
     /// The next bytes; none at the end.
     pub fn next_chunk(&mut self) -> Result<&[u8], CompressionError> {
-        self.refill()?;
-        Ok(&self.buffer)
-    }
-
-    fn refill(&mut self) -> Result<(), CompressionError> {
         let buffer = &mut self.buffer;
         let filled = match &mut self.stage {
             Stage::None(rest) => {
@@ -146,7 +142,7 @@ impl<'a> Decompressor<'a> {
                 buffer.extend_from_slice(chunk);
                 Ok(())
             }
-            Stage::Gzip(decoder) => read_chunk(decoder, buffer),
+            Stage::Gzip(decoder) => gunzip_chunk(decoder, buffer),
             Stage::Zstd(decoder) => read_chunk(decoder, buffer),
             Stage::Snappy(blocks) => blocks.next_block(buffer),
             Stage::Lz4(blocks) => blocks.next_block(buffer),
@@ -156,7 +152,13 @@ impl<'a> Decompressor<'a> {
         if self.produced > self.bytes_max {
             return Err(CompressionError::TooLarge { bytes_max: self.bytes_max });
         }
-        Ok(())
+        Ok(&self.buffer)
+    }
+
+    /// What `next_chunk` gave last.
+    #[inline]
+    pub fn chunk(&self) -> &[u8] {
+        &self.buffer
     }
 }
 
@@ -164,6 +166,18 @@ fn zstd_decoder(data: &[u8]) -> io::Result<zstd::stream::read::Decoder<'static, 
     let mut decoder = zstd::stream::read::Decoder::with_buffer(data)?;
     decoder.window_log_max(ZSTD_WINDOW_LOG_MAX)?;
     Ok(decoder)
+}
+
+/// Members may be concatenated. Like Java, ends at whatever is not another member.
+fn gunzip_chunk(decoder: &mut GzDecoder<&[u8]>, buffer: &mut Vec<u8>) -> io::Result<()> {
+    loop {
+        read_chunk(decoder, buffer)?;
+        let rest = *decoder.get_ref();
+        if !buffer.is_empty() || !rest.starts_with(&GZIP_MAGIC) {
+            return Ok(());
+        }
+        *decoder = GzDecoder::new(rest);
+    }
 }
 
 fn read_chunk(reader: &mut impl Read, buffer: &mut Vec<u8>) -> io::Result<()> {

@@ -28,7 +28,7 @@ pub struct Header {
 
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum RecordError {
-    #[error("the batch ends within a record")]
+    #[error("the data ends within a record")]
     Cut,
     #[error("a varint that does not end within {bits} bits")]
     Varint { bits: u32 },
