@@ -104,7 +104,10 @@ impl Epochs {
         let mut epochs = Epochs::default();
         for line in text::checkpoint_lines(contents)? {
             let (epoch, start) = line.split_once(' ')?;
-            let entry = Entry { epoch: LeaderEpoch(epoch.parse().ok()?), start: Offset(start.parse().ok()?) };
+            let entry = Entry {
+                epoch: LeaderEpoch(epoch.parse().ok()?),
+                start: Offset(start.parse().ok()?),
+            };
             let grows = epochs
                 .entries
                 .last()

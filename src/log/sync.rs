@@ -1,0 +1,336 @@
+//! Making a log durable: what the commit loop syncs, and the checkpoint that follows at leisure.
+//!
+//! A sync covers the records: the open segment, those closed since the last sync, and the
+//! directory entries that lead to them. One sync is under way at a time, so what it covers is
+//! always a prefix of the log. A checkpoint covers what recovery would otherwise derive again:
+//! indexes, epochs, producers. Only then does the recovery point follow the durable end, so
+//! everything recovery takes for granted below it is on the disk.
+
+use std::io::{self, IoSlice};
+use std::path::{Path, PathBuf};
+
+use crate::env::disk::{Disk, File, Open};
+use crate::env::{Env, FileOf};
+use crate::log::Log;
+use crate::log::commit::Round;
+use crate::log::epochs::Epochs;
+use crate::log::segment::{Active, Kind, path};
+use crate::log::snapshot;
+use crate::types::Offset;
+
+pub const EPOCHS_NAME: &str = "leader-epoch-checkpoint";
+
+/// Bytes of records after the newest producer snapshot before a checkpoint writes another: what
+/// recovery reads at least, in each log that was busy.
+const SNAPSHOT_BYTES: u64 = 4 << 20;
+
+/// What was written and not synced.
+pub struct Unsynced<F> {
+    /// Files with records that are no longer written to, and others the records rest on.
+    files: Vec<F>,
+    /// The open segment has unsynced records.
+    open_segment: bool,
+    /// Entries of the log's directory.
+    pub(super) directory: bool,
+    /// The entry of the log's directory itself.
+    pub(super) parent: bool,
+    /// The end that the sync under way will make durable.
+    syncing: Option<Offset>,
+    pub(super) index_files: Vec<F>,
+    pub(super) epochs_changed: bool,
+    /// Producer snapshots, by their offsets; ascending. Those of segment bases and the newest.
+    pub(super) snapshots: Vec<Offset>,
+    bytes_since_snapshot: u64,
+    pub(super) bytes_since_checkpoint: u64,
+    /// Tells a checkpoint that the log went back after it was begun.
+    pub(super) truncations: u32,
+    /// Made by this process: its index files may be missing yet.
+    pub(super) created: bool,
+}
+
+impl<F> Default for Unsynced<F> {
+    fn default() -> Unsynced<F> {
+        Unsynced {
+            files: Vec::new(),
+            open_segment: false,
+            directory: false,
+            parent: false,
+            syncing: None,
+            index_files: Vec::new(),
+            epochs_changed: false,
+            snapshots: Vec::new(),
+            bytes_since_snapshot: 0,
+            bytes_since_checkpoint: 0,
+            truncations: 0,
+            created: false,
+        }
+    }
+}
+
+impl<F: Clone> Unsynced<F> {
+    pub(super) fn on_append(&mut self, bytes: u32) {
+        self.open_segment = true;
+        self.bytes_since_snapshot += u64::from(bytes);
+        self.bytes_since_checkpoint += u64::from(bytes);
+    }
+
+    pub(super) fn on_roll(&mut self, closed: &Active<F>) {
+        if std::mem::replace(&mut self.open_segment, false) {
+            self.files.extend(closed.log_if_open().cloned());
+        }
+        self.index_files.extend(closed.offset_index_if_open().cloned());
+        self.index_files.extend(closed.time_index_if_open().cloned());
+        self.directory = true;
+    }
+
+    pub(super) fn on_snapshot(&mut self, offset: Offset, file: F) {
+        self.index_files.push(file);
+        self.directory = true;
+        self.bytes_since_snapshot = 0;
+        if self.snapshots.last() != Some(&offset) {
+            self.snapshots.push(offset);
+        }
+    }
+
+    /// A file that records rest on, such as `partition.metadata`.
+    pub(super) fn file(&mut self, file: F) {
+        self.files.push(file);
+    }
+}
+
+/// Files to write, sync and rename so that the recovery point may rise. Carried out outside the
+/// lock; then `on_checkpointed`.
+pub struct Checkpoint<E: Env> {
+    env: E,
+    dir: PathBuf,
+    files: Vec<FileOf<E>>,
+    snapshot: Option<(Offset, Vec<u8>)>,
+    epochs: Option<Epochs>,
+    obsolete_snapshots: Vec<Offset>,
+    recovery_point: Offset,
+    truncations: u32,
+    bytes: u64,
+}
+
+/// A checkpoint that is on the disk.
+#[must_use = "tell the log with on_checkpointed"]
+pub struct Checkpointed {
+    recovery_point: Offset,
+    truncations: u32,
+    snapshot: Option<Offset>,
+    bytes: u64,
+}
+
+impl<E: Env> Log<E> {
+    /// Adds what is unsynced to `round`; says the end that is durable once the round is synced.
+    /// `None` when there is nothing to do.
+    pub fn begin_sync(&mut self, round: &mut Round<FileOf<E>>) -> Option<Offset> {
+        assert!(self.unsynced.syncing.is_none(), "one sync at a time, so that it is a prefix");
+        let unsynced = &mut self.unsynced;
+        if !unsynced.open_segment && unsynced.files.is_empty() && self.durable_end == self.end {
+            return None;
+        }
+        unsynced.files.drain(..).for_each(|file| round.file(file));
+        if std::mem::replace(&mut unsynced.open_segment, false) {
+            let log = self.active.log_if_open().expect("what was written to is open");
+            round.file(log.clone());
+        }
+        if std::mem::replace(&mut unsynced.directory, false) {
+            round.directory(&self.dir);
+        }
+        if std::mem::replace(&mut unsynced.parent, false) {
+            round.directory(self.dir.parent().unwrap_or(Path::new(".")));
+        }
+        unsynced.syncing = Some(self.end);
+        Some(self.end)
+    }
+
+    /// The sync that began last succeeded. Says the durable end.
+    pub fn on_synced(&mut self, end: Offset) -> Offset {
+        let syncing = self.unsynced.syncing.take().expect("a sync ends once");
+        assert!(syncing <= end, "the sync covers what it was begun for");
+        // Less than asked for when the log was truncated meanwhile.
+        self.durable_end = self.durable_end.max(syncing);
+        self.check();
+        self.durable_end
+    }
+
+    /// Whether something waits for a sync.
+    pub fn is_dirty(&self) -> bool {
+        self.unsynced.open_segment || !self.unsynced.files.is_empty()
+    }
+
+    /// To be called every few seconds while the log is dirty, and after about 256 MiB in one
+    /// directory: bounds what recovery reads. `None` when a checkpoint would tell nothing new.
+    pub fn begin_checkpoint(&mut self) -> io::Result<Option<Checkpoint<E>>> {
+        let moves = self.recovery_point < self.durable_end;
+        if !moves && !self.unsynced.epochs_changed && self.unsynced.index_files.is_empty() {
+            return Ok(None);
+        }
+        self.write_index()?;
+        let due = self.unsynced.bytes_since_snapshot >= SNAPSHOT_BYTES;
+        Ok(Some(self.checkpoint(due)))
+    }
+
+    /// Completes the files of a log that is to be left alone: its last sync is done. The recovery
+    /// point will be the end; then a clean start reads next to nothing.
+    pub fn begin_close(&mut self) -> io::Result<Option<Checkpoint<E>>> {
+        assert!(!self.is_dirty() && self.durable_end == self.end, "sync before closing");
+        let snapshot =
+            self.unsynced.snapshots.last() != Some(&self.end) && self.end > self.first_base();
+        let untouched = self.recovery_point == self.end
+            && !self.unsynced.epochs_changed
+            && !self.unsynced.created
+            && self.unsynced.index_files.is_empty();
+        if untouched && !snapshot {
+            return Ok(None);
+        }
+        self.complete_index()?;
+        self.unsynced.created = false;
+        Ok(Some(self.checkpoint(snapshot)))
+    }
+
+    fn checkpoint(&mut self, snapshot: bool) -> Checkpoint<E> {
+        let unsynced = &mut self.unsynced;
+        let mut files = std::mem::take(&mut unsynced.index_files);
+        files.extend(self.active.offset_index_if_open().cloned());
+        files.extend(self.active.time_index_if_open().cloned());
+        if snapshot {
+            unsynced.bytes_since_snapshot = 0;
+        }
+        let changed = std::mem::replace(&mut unsynced.epochs_changed, false);
+        Checkpoint {
+            env: self.env.clone(),
+            dir: self.dir.to_path_buf(),
+            files,
+            snapshot: snapshot.then(|| (self.end, snapshot::encode(&self.producers))),
+            epochs: changed.then(|| self.epochs.clone()),
+            obsolete_snapshots: self.take_obsolete_snapshots(),
+            recovery_point: self.durable_end,
+            truncations: self.unsynced.truncations,
+            bytes: self.unsynced.bytes_since_checkpoint,
+        }
+    }
+
+    /// Snapshots that no recovery will want: it takes the newest one at or below the recovery
+    /// point. Those at segment bases stay, as Kafka keeps them.
+    fn take_obsolete_snapshots(&mut self) -> Vec<Offset> {
+        let snapshots = std::mem::take(&mut self.unsynced.snapshots);
+        let newest = snapshots.iter().rev().find(|offset| **offset <= self.recovery_point).copied();
+        let (obsolete, kept): (Vec<Offset>, Vec<Offset>) = snapshots
+            .into_iter()
+            .partition(|&offset| newest.is_some_and(|n| offset < n) && !self.is_base(offset));
+        self.unsynced.snapshots = kept;
+        obsolete
+    }
+
+    pub(super) fn is_base(&self, offset: Offset) -> bool {
+        offset == self.active.base
+            || self.closed.binary_search_by_key(&offset, |closed| closed.base).is_ok()
+    }
+
+    /// A checkpoint is on the disk. The log may have gone on meanwhile; when it went back, the
+    /// checkpoint says nothing.
+    pub fn on_checkpointed(&mut self, done: Checkpointed) {
+        if done.truncations != self.unsynced.truncations {
+            return;
+        }
+        self.recovery_point = self.recovery_point.max(done.recovery_point);
+        let unsynced = &mut self.unsynced;
+        unsynced.bytes_since_checkpoint -= done.bytes;
+        if let Some(offset) = done.snapshot
+            && !unsynced.snapshots.contains(&offset)
+        {
+            unsynced.snapshots.push(offset);
+            unsynced.snapshots.sort_unstable();
+        }
+        self.check();
+    }
+}
+
+impl<E: Env> Checkpoint<E> {
+    /// The recovery point once this is carried out.
+    pub fn recovery_point(&self) -> Offset {
+        self.recovery_point
+    }
+
+    /// Writes what is to be synced, into the page cache.
+    fn write(&mut self) -> io::Result<()> {
+        let disk = self.env.disk();
+        if let Some((offset, bytes)) = &self.snapshot {
+            let file = disk.open(&path(&self.dir, *offset, Kind::Snapshot), Open::OrCreate)?;
+            file.set_len(0)?;
+            file.write_at(0, &[IoSlice::new(bytes)])?;
+            self.files.push(file);
+        }
+        if let Some(epochs) = &self.epochs {
+            let file = disk.open(&self.temporary(), Open::OrCreate)?;
+            file.set_len(0)?;
+            file.write_at(0, &[IoSlice::new(epochs.to_text().as_bytes())])?;
+            self.files.push(file);
+        }
+        Ok(())
+    }
+
+    /// What was written is synced: it takes the place of what was there.
+    fn publish(&self) -> io::Result<()> {
+        let disk = self.env.disk();
+        if self.epochs.is_some() {
+            disk.rename(&self.temporary(), &self.dir.join(EPOCHS_NAME))?;
+        }
+        for offset in &self.obsolete_snapshots {
+            match disk.remove(&path(&self.dir, *offset, Kind::Snapshot)) {
+                Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+                _ => {}
+            }
+        }
+        Ok(())
+    }
+
+    fn temporary(&self) -> PathBuf {
+        self.dir.join(format!("{EPOCHS_NAME}.tmp"))
+    }
+
+    fn done(self) -> Checkpointed {
+        Checkpointed {
+            recovery_point: self.recovery_point,
+            snapshot: self.snapshot.map(|(offset, _)| offset),
+            truncations: self.truncations,
+            bytes: self.bytes,
+        }
+    }
+}
+
+/// Up to so many logs are synced file by file; more, with one sync of all that is there.
+const SINGLE_MAX: usize = 2;
+
+/// Carries out checkpoints of logs of one log directory, and answers one `Checkpointed` for each.
+/// After an error the directory is not to be trusted.
+pub async fn carry_out<E: Env>(
+    env: &E,
+    directory: &Path,
+    mut checkpoints: Vec<Checkpoint<E>>,
+) -> io::Result<Vec<Checkpointed>> {
+    let single = checkpoints.len() <= SINGLE_MAX;
+    for checkpoint in &mut checkpoints {
+        checkpoint.write()?;
+        if single {
+            for file in &checkpoint.files {
+                file.sync().await?;
+            }
+        }
+    }
+    if !single {
+        env.disk().sync_all(directory).await?;
+    }
+    for checkpoint in &checkpoints {
+        checkpoint.publish()?;
+        if single {
+            env.disk().sync_dir(&checkpoint.dir).await?;
+        }
+    }
+    if !single {
+        env.disk().sync_all(directory).await?;
+    }
+    Ok(checkpoints.into_iter().map(Checkpoint::done).collect())
+}
