@@ -25,12 +25,17 @@ use crate::log::sync::Unsynced;
 use crate::types::{LeaderEpoch, Offset};
 
 pub mod append;
+pub mod checkpoint;
 pub mod commit;
+pub mod directory;
 pub mod epochs;
 pub mod index;
+pub mod name;
 pub mod producers;
+pub mod properties;
 pub mod read;
 pub mod recovery;
+pub mod replace;
 pub mod retention;
 pub mod scan;
 pub mod segment;
