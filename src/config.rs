@@ -6,9 +6,14 @@
 pub mod alter;
 pub mod broker;
 pub mod describe;
+pub mod docs;
+pub mod environment;
 pub mod layers;
+pub mod listener;
 pub mod option;
 pub mod properties;
+pub mod reference;
+pub mod settings;
 pub mod suggest;
 pub mod toml_text;
 pub mod topic;

@@ -5,7 +5,7 @@
 
 use super::layers::{ConfigError, Layers};
 use super::option::{Range, any, at_least, between, options};
-use super::value::{CleanupPolicy, CompressionType, TimestampType};
+use super::value::{CleanupPolicy, CompressionType, ConnectionLimits, TimestampType};
 
 /// Unlimited is -1; zero would delete everything at once.
 const FOR_EVER_OR: Range = Range::IntOr { min: 1, max: i64::MAX, or: -1 };
@@ -88,7 +88,7 @@ options! {
     max_connections_per_ip: i32 = "2147483647" in at_least(0),
         "max.connections.per.ip", ClusterWide;
     /// Exceptions to max.connections.per.ip: ADDRESS:COUNT, comma separated.
-    max_connections_per_ip_overrides: String = "" in any(),
+    max_connections_per_ip_overrides: ConnectionLimits = "" in any(),
         "max.connections.per.ip.overrides", ClusterWide;
     /// A connection that says nothing for so long is closed.
     connections_max_idle_ms: i64 = "600000" in any(), "connections.max.idle.ms", ReadOnly;

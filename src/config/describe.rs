@@ -219,7 +219,8 @@ mod tests {
         );
         assert_eq!(
             line(&entries, "segment.bytes"),
-            "2000000 {DynamicBroker:log.segment.bytes=2000000, Default:log.segment.bytes=1073741824}"
+            "2000000 {DynamicBroker:log.segment.bytes=2000000, \
+             Default:log.segment.bytes=1073741824}"
         );
         assert_eq!(line(&entries, "flush.ms"), "9223372036854775807 {}");
         assert_eq!(

@@ -73,6 +73,7 @@ pub struct Opt {
     pub words: &'static [&'static str],
     default: &'static str,
     kafka_default: &'static str,
+    verify: fn(&str) -> Result<(), String>,
     pub dynamic: Dynamic,
     /// The broker's option that this topic option falls back on.
     pub broker_name: Option<&'static str>,
@@ -111,6 +112,11 @@ pub trait OptionValue: Sized {
     const KIND: Kind;
     const WORDS: &'static [&'static str] = &[];
 
+    /// What the kind, the range and the words do not say already.
+    fn check_text(_: &str) -> Result<(), String> {
+        Ok(())
+    }
+
     /// `None` text is Kafka's null. Only called with text that the option's `check` let through.
     fn from_text(text: Option<&str>) -> Option<Self>;
 }
@@ -124,6 +130,7 @@ impl Opt {
             words: &[],
             default,
             kafka_default: default,
+            verify: |_| Ok(()),
             dynamic: Dynamic::ReadOnly,
             broker_name: None,
             doc: "",
@@ -140,6 +147,10 @@ impl Opt {
 
     pub const fn kafka_default(self, kafka_default: &'static str) -> Opt {
         Opt { kafka_default, ..self }
+    }
+
+    pub const fn verify(self, verify: fn(&str) -> Result<(), String>) -> Opt {
+        Opt { verify, ..self }
     }
 
     pub const fn dynamic(self, dynamic: Dynamic) -> Opt {
@@ -188,6 +199,7 @@ impl Opt {
 
     fn canonical(&self, text: &str) -> Result<String, Problem> {
         let trimmed = text.trim();
+        (self.verify)(trimmed).map_err(Problem::Other)?;
         match self.kind {
             Kind::Boolean => match trimmed.to_ascii_lowercase().as_str() {
                 word @ ("true" | "false") => Ok(word.to_owned()),
@@ -325,6 +337,7 @@ macro_rules! options {
                 )
                 .words(<$type as crate::config::option::OptionValue>::WORDS)
                 .range($range)
+                .verify(<$type as crate::config::option::OptionValue>::check_text)
                 .dynamic(crate::config::option::Dynamic::$dynamic)
                 $( .kafka_default($kafka) )?
                 $( .from_broker($broker) )?

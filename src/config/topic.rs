@@ -128,9 +128,7 @@ pub enum OverrideError {
     Unknown(String),
     #[error(transparent)]
     Invalid(#[from] InvalidValue),
-    #[error(
-        "Tiered Storage functionality is disabled in the broker. Topic cannot be configured with remote log storage."
-    )]
+    #[error("remote.storage.enable=true is refused: this broker has no tiered storage")]
     RemoteStorage,
 }
 

@@ -1,5 +1,8 @@
 //! The Rust types that options have: numbers, words and lists of words, each with Kafka's type.
 
+use std::collections::BTreeMap;
+use std::net::IpAddr;
+
 use super::option::{Kind, OptionValue, split_list};
 
 macro_rules! parsed {
@@ -38,6 +41,10 @@ impl OptionValue for Vec<String> {
 impl<T: OptionValue> OptionValue for Option<T> {
     const KIND: Kind = T::KIND;
     const WORDS: &'static [&'static str] = T::WORDS;
+
+    fn check_text(text: &str) -> Result<(), String> {
+        T::check_text(text)
+    }
 
     fn from_text(text: Option<&str>) -> Option<Option<T>> {
         match text {
@@ -116,6 +123,38 @@ impl OptionValue for CleanupPolicy {
     }
 }
 
+/// How many connections an address may have, where it differs from the others.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct ConnectionLimits(pub BTreeMap<IpAddr, i32>);
+
+impl ConnectionLimits {
+    /// `ADDRESS:COUNT`; an IPv6 address may stand in brackets.
+    fn item(text: &str) -> Result<(IpAddr, i32), String> {
+        let wrong = || format!("{text:?} is not ADDRESS:COUNT, for example 10.0.0.1:100");
+        let (address, count) = text.rsplit_once(':').ok_or_else(wrong)?;
+        let bare = address.trim().trim_start_matches('[').trim_end_matches(']');
+        let count: i32 = count.trim().parse().map_err(|_| wrong())?;
+        if count < 0 {
+            return Err(wrong());
+        }
+        Ok((bare.parse().map_err(|_| wrong())?, count))
+    }
+}
+
+impl OptionValue for ConnectionLimits {
+    const KIND: Kind = Kind::String;
+
+    fn check_text(text: &str) -> Result<(), String> {
+        split_list(text).into_iter().try_for_each(|item| ConnectionLimits::item(item).map(drop))
+    }
+
+    fn from_text(text: Option<&str>) -> Option<ConnectionLimits> {
+        let items: Result<_, _> =
+            split_list(text?).into_iter().map(ConnectionLimits::item).collect();
+        Some(ConnectionLimits(items.ok()?))
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -138,5 +177,17 @@ mod tests {
         let both = CleanupPolicy { compact: true, delete: true };
         assert_eq!(CleanupPolicy::from_text(Some("compact,delete")), Some(both));
         assert_eq!(CleanupPolicy::from_text(Some("")), Some(CleanupPolicy::default()));
+    }
+
+    #[test]
+    fn connection_limits_are_addresses_and_counts() {
+        let read = |text| ConnectionLimits::from_text(Some(text)).unwrap().0;
+        assert_eq!(read(""), BTreeMap::new());
+        let limits = read("10.0.0.1:5, [::1]:7");
+        assert_eq!(limits[&"10.0.0.1".parse::<IpAddr>().unwrap()], 5);
+        assert_eq!(limits[&"::1".parse::<IpAddr>().unwrap()], 7);
+        for text in ["10.0.0.1", "host:5", "10.0.0.1:-1", "10.0.0.1:x"] {
+            assert!(ConnectionLimits::check_text(text).is_err(), "{text}");
+        }
     }
 }
