@@ -20,3 +20,6 @@ pub mod walk;
 pub fn crc(before: u32, bytes: &[u8]) -> u32 {
     crc32c::crc32c_append(before, bytes)
 }
+
+#[cfg(test)]
+mod tests;

@@ -45,7 +45,7 @@ pub struct BatchBuilder {
     /// Encoded, not yet compressed.
     records: Vec<u8>,
     record_count: u32,
-    base_timestamp_ms: i64,
+    base_timestamp_ms: Option<i64>,
     max_timestamp_ms: i64,
     last_offset_delta: i32,
 }
@@ -67,7 +67,7 @@ impl Default for BatchOptions {
 
 impl BatchBuilder {
     pub fn new(options: BatchOptions) -> BatchBuilder {
-        let base_timestamp_ms = options.delete_horizon_ms.unwrap_or(NONE);
+        let base_timestamp_ms = options.delete_horizon_ms;
         BatchBuilder {
             options,
             records: Vec::new(),
@@ -87,10 +87,8 @@ impl BatchBuilder {
     pub fn push_at(&mut self, offset_delta: i32, record: NewRecord) {
         assert!(offset_delta > self.last_offset_delta, "offsets grow");
         let NewRecord { timestamp_ms, key, value, headers } = record;
-        if self.record_count == 0 && self.options.delete_horizon_ms.is_none() {
-            self.base_timestamp_ms = timestamp_ms;
-        }
-        let timestamp_delta = timestamp_ms.wrapping_sub(self.base_timestamp_ms);
+        let base_timestamp_ms = *self.base_timestamp_ms.get_or_insert(timestamp_ms);
+        let timestamp_delta = timestamp_ms.wrapping_sub(base_timestamp_ms);
         let record = Record { attributes: 0, timestamp_delta, offset_delta, key, value, headers };
         record.encode(&mut self.records);
         self.record_count += 1;
@@ -103,6 +101,13 @@ impl BatchBuilder {
         assert!(self.options.control, "control records have batches of their own");
         let key = Some(kind.to_key());
         self.push(NewRecord { timestamp_ms, key, value: Some(value), headers: vec![] });
+    }
+
+    /// What the records' timestamps count from, where it is not the first of them. Only before the
+    /// first record.
+    pub fn base_timestamp_ms(&mut self, base_timestamp_ms: i64) {
+        assert!(self.is_empty(), "the records count from the base timestamp");
+        self.base_timestamp_ms = Some(base_timestamp_ms);
     }
 
     /// Stretches the batch over offsets whose records are gone. Also makes a batch without records.
@@ -154,7 +159,7 @@ impl BatchBuilder {
             crc: 0,
             attributes,
             last_offset_delta: self.last_offset_delta,
-            base_timestamp_ms: self.base_timestamp_ms,
+            base_timestamp_ms: self.base_timestamp_ms.unwrap_or(NONE),
             max_timestamp_ms: self.max_timestamp_ms,
             producer_id: producer.id.0,
             producer_epoch: producer.epoch,

@@ -14,7 +14,6 @@ pub mod snappy;
 
 /// What gzip and zstd decompress at a time; the others have blocks of their own.
 const CHUNK_BYTES: usize = 64 << 10;
-const GZIP_MAGIC: [u8; 2] = [0x1f, 0x8b];
 /// The largest window that Kafka's own readers take: levels 1 to 22 stay within.
 const ZSTD_WINDOW_LOG_MAX: u32 = 27;
 
@@ -124,7 +123,9 @@ impl<'a> Decompressor<'a> {
         let stage = match codec {
             Codec::None => Stage::None(data),
             Codec::Gzip => Stage::Gzip(GzDecoder::new(data)),
-            Codec::Snappy => Stage::Snappy(snappy::Blocks::new(data)),
+            Codec::Snappy => {
+                Stage::Snappy(snappy::Blocks::new(data).map_err(|e| damaged(codec, e))?)
+            }
             Codec::Lz4 => Stage::Lz4(lz4::Blocks::new(data).map_err(|e| damaged(codec, e))?),
             Codec::Zstd => Stage::Zstd(zstd_decoder(data).map_err(|e| damaged(codec, e))?),
         };
@@ -168,16 +169,20 @@ fn zstd_decoder(data: &[u8]) -> io::Result<zstd::stream::read::Decoder<'static, 
     Ok(decoder)
 }
 
-/// Members may be concatenated. Like Java, ends at whatever is not another member.
+/// Members may be concatenated. Like Java, ends at whatever does not begin as another member.
 fn gunzip_chunk(decoder: &mut GzDecoder<&[u8]>, buffer: &mut Vec<u8>) -> io::Result<()> {
-    loop {
-        read_chunk(decoder, buffer)?;
-        let rest = *decoder.get_ref();
-        if !buffer.is_empty() || !rest.starts_with(&GZIP_MAGIC) {
-            return Ok(());
+    read_chunk(decoder, buffer)?;
+    while buffer.is_empty() && !decoder.get_ref().is_empty() {
+        *decoder = GzDecoder::new(*decoder.get_ref());
+        match read_chunk(decoder, buffer) {
+            Err(_) if decoder.header().is_none() => {
+                *decoder.get_mut() = &[];
+                buffer.clear();
+            }
+            read => read?,
         }
-        *decoder = GzDecoder::new(rest);
     }
+    Ok(())
 }
 
 fn read_chunk(reader: &mut impl Read, buffer: &mut Vec<u8>) -> io::Result<()> {

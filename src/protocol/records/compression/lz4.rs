@@ -21,6 +21,7 @@ pub struct Blocks<'a> {
     rest: &'a [u8],
     block_bytes_max: usize,
     block_checksums: bool,
+    content_checksum: bool,
     ended: bool,
 }
 
@@ -52,7 +53,9 @@ impl<'a> Blocks<'a> {
         if cut(&mut rest, 1)?[0] != (xxh32(descriptor) >> 8) as u8 {
             return Err(invalid("the checksum of the lz4 frame header is wrong"));
         }
-        Ok(Blocks { rest, block_bytes_max, block_checksums: flags & 1 << 4 != 0, ended: false })
+        let block_checksums = flags & 1 << 4 != 0;
+        let content_checksum = flags & 1 << 2 != 0;
+        Ok(Blocks { rest, block_bytes_max, block_checksums, content_checksum, ended: false })
     }
 
     /// Leaves `out` empty at the end.
@@ -66,11 +69,14 @@ impl<'a> Blocks<'a> {
 
     fn decode_block(&mut self, out: &mut Vec<u8>) -> io::Result<()> {
         let head = cut_u32(&mut self.rest)?;
-        if head == 0 {
+        let size = (head & !STORED_BIT) as usize;
+        if size == 0 {
             self.ended = true;
+            if self.content_checksum {
+                cut_u32(&mut self.rest)?;
+            }
             return Ok(());
         }
-        let size = (head & !STORED_BIT) as usize;
         if size > self.block_bytes_max {
             return Err(invalid("an lz4 block larger than its frame allows"));
         }
@@ -153,6 +159,97 @@ fn le32(word: &[u8]) -> u32 {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    const FLAGS: u8 = 0x60;
+
+    struct Frame {
+        flags: u8,
+        block_size: u8,
+        optional: Vec<u8>,
+        header_checksum: Option<u8>,
+        block_checksum: Option<u32>,
+        end: &'static [u8],
+    }
+
+    fn frame(flags: u8) -> Frame {
+        let (header_checksum, block_checksum) = (None, None);
+        let end = &[0, 0, 0, 0];
+        Frame { flags, block_size: 0x40, optional: vec![], header_checksum, block_checksum, end }
+    }
+
+    impl Frame {
+        fn bytes(self) -> Vec<u8> {
+            let descriptor = [&[self.flags, self.block_size], &self.optional[..]].concat();
+            let checksum = self.header_checksum.unwrap_or((xxh32(&descriptor) >> 8) as u8);
+            let mut bytes = MAGIC.to_le_bytes().to_vec();
+            bytes.extend(descriptor);
+            bytes.push(checksum);
+            bytes.extend((STORED_BIT | 4).to_le_bytes());
+            bytes.extend(b"data");
+            if self.flags & 0x10 != 0 {
+                bytes.extend(self.block_checksum.unwrap_or(xxh32(b"data")).to_le_bytes());
+            }
+            bytes.extend(self.end);
+            bytes
+        }
+    }
+
+    fn read(bytes: &[u8]) -> io::Result<Vec<u8>> {
+        let (mut blocks, mut block, mut out) = (Blocks::new(bytes)?, vec![], vec![]);
+        loop {
+            blocks.next_block(&mut block)?;
+            if block.is_empty() {
+                return Ok(out);
+            }
+            out.extend_from_slice(&block);
+        }
+    }
+
+    #[test]
+    fn reads_the_frames_that_kafka_reads() {
+        let content_size = [99, 0, 0, 0, 0, 0, 0, 0].to_vec();
+        for frame in [
+            frame(FLAGS),
+            Frame { end: b"\0\0\0\0xyz", ..frame(FLAGS) },
+            Frame { optional: content_size, ..frame(FLAGS | 0x08) },
+            Frame { end: b"\0\0\0\0abcd", ..frame(FLAGS | 0x04) },
+            frame(FLAGS | 0x10),
+        ] {
+            assert_eq!(read(&frame.bytes()).unwrap(), b"data");
+        }
+    }
+
+    #[test]
+    fn refuses_the_frames_that_kafka_refuses() {
+        let mut old = MAGIC.to_le_bytes().to_vec();
+        old.extend([FLAGS, 0x40]);
+        let oldest_checksum = (xxh32(&old) >> 8) as u8;
+        for frame in [
+            Frame { header_checksum: Some(0), ..frame(FLAGS) },
+            Frame { header_checksum: Some(oldest_checksum), ..frame(FLAGS) },
+            Frame { end: b"", ..frame(FLAGS) },
+            Frame { block_checksum: Some(1), ..frame(FLAGS | 0x10) },
+            Frame { block_size: 0x30, ..frame(FLAGS) },
+            Frame { block_size: 0xc0, ..frame(FLAGS) },
+            Frame { block_size: 0x41, ..frame(FLAGS) },
+            Frame { optional: vec![0; 4], ..frame(FLAGS | 0x01) },
+            frame(FLAGS & !0x20),
+            frame(FLAGS & !0x40),
+            frame(FLAGS | 0x02),
+            frame(FLAGS | 0x04),
+        ] {
+            read(&frame.bytes()).unwrap_err();
+        }
+        read(b"").unwrap_err();
+        read(&[&b"\x50\x2a\x4d\x18\x03\0\0\0abc"[..], &frame(FLAGS).bytes()].concat()).unwrap_err();
+    }
+
+    #[test]
+    fn an_empty_block_ends_the_frame() {
+        let mut bytes = frame(FLAGS).bytes();
+        bytes.splice(7..7, STORED_BIT.to_le_bytes());
+        assert_eq!(read(&bytes).unwrap(), b"");
+    }
 
     #[test]
     fn hashes_as_published() {
