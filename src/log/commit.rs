@@ -57,7 +57,7 @@ pub struct Round<F> {
 
 /// Why a log directory takes no more writes.
 #[derive(Debug, thiserror::Error)]
-#[error("log directory {} is offline, a sync failed: {error}", directory.display())]
+#[error("log directory {} is offline: {error}", directory.display())]
 pub struct Offline {
     pub directory: PathBuf,
     pub error: io::Error,
@@ -251,6 +251,7 @@ async fn run<E: Env>(shared: Arc<Shared<E>>) {
             }
         }
         if covered.is_empty() {
+            assert_eq!(round.len(), 0, "a log with nothing to do adds nothing");
             continue;
         }
         if let Err(error) = shared.sync(&round).await {
@@ -412,3 +413,6 @@ async fn all(mut syncs: Vec<Syncing<'_>>) -> io::Result<()> {
     .await;
     outcome
 }
+
+#[cfg(test)]
+mod tests;

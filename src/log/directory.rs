@@ -203,6 +203,8 @@ pub mod tests {
     use super::*;
     use crate::env::disk::{File, Open};
     use crate::env::tokio::TokioEnv;
+    use crate::log::epochs::Epochs;
+    use crate::log::sync::EPOCHS_NAME;
     use crate::types::Offset;
 
     pub const OWNER: Owner = Owner { node_id: NodeId(1), cluster_id: None };
@@ -321,6 +323,9 @@ pub mod tests {
                 let id = read_topic_id(env.disk(), &log.path).await.unwrap().unwrap();
                 let metadata = log.name.topic == "__cluster_metadata";
                 assert_eq!(metadata, id == Uuid::METADATA_TOPIC, "{:?}", log.path);
+                let epochs = read_text(env.disk(), &log.path.join(EPOCHS_NAME)).await.unwrap();
+                let epochs = epochs.unwrap();
+                assert_eq!(Epochs::parse(&epochs).unwrap().to_text(), epochs);
             }
         }
     }
