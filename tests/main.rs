@@ -2,6 +2,7 @@
 
 mod codec;
 mod codec_differential;
+mod codec_golden;
 mod wire_bytes;
 
 #[allow(dead_code)]
