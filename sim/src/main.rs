@@ -1,3 +1,14 @@
 //! The simulator's command line.
 
+#[cfg(madsim)]
+mod agenda;
+#[cfg(madsim)]
+mod chance;
+#[cfg(madsim)]
+mod clock;
+#[cfg(madsim)]
+mod disk;
+#[cfg(madsim)]
+mod trace;
+
 fn main() {}
