@@ -9,6 +9,8 @@ mod clock;
 #[cfg(madsim)]
 mod disk;
 #[cfg(madsim)]
+mod net;
+#[cfg(madsim)]
 mod trace;
 
 fn main() {}
