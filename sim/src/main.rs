@@ -9,8 +9,12 @@ mod clock;
 #[cfg(madsim)]
 mod disk;
 #[cfg(madsim)]
+mod env;
+#[cfg(madsim)]
 mod net;
 #[cfg(madsim)]
 mod trace;
+#[cfg(madsim)]
+mod world;
 
 fn main() {}

@@ -1,0 +1,336 @@
+//! The nodes of a run, and what may befall them: start, crash, power loss, pause, restart.
+//!
+//! A node is hardware: a disk, a clock, an address. What runs on it is a process, numbered by its
+//! incarnation, and dies with it. Every process is a madsim node of its own that is never started
+//! again, so nothing of a dead one can be mistaken for its successor.
+
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use madsim::runtime::{Handle, NodeHandle};
+use ottla::env::probe::Event;
+use serde::{Deserialize, Serialize};
+
+use crate::agenda::Agenda;
+use crate::chance::{Chance, Subsystem};
+use crate::clock::NodeClock;
+use crate::disk::NodeDisk;
+use crate::disk::loss::Persona;
+use crate::env::{Process, SimEnv};
+use crate::net::SimNet;
+use crate::net::wires::Wires;
+use crate::trace::Trace;
+
+/// What runs on a node, each time it starts. An `Err` says why it stopped by itself.
+pub type Program = Arc<dyn Fn(SimEnv) -> Running + Send + Sync>;
+pub type Running = Pin<Box<dyn Future<Output = Result<(), String>> + Send>>;
+
+/// Sees every probe at the moment it fires.
+pub type Observer = Arc<dyn Fn(&World, usize, &Event) + Send + Sync>;
+
+#[derive(Clone)]
+pub struct World {
+    pub agenda: Agenda,
+    pub trace: Arc<Trace>,
+    pub wires: Wires,
+    seed: u64,
+    nodes: Arc<Mutex<Vec<Node>>>,
+    observer: Arc<Mutex<Option<Observer>>>,
+}
+
+struct Node {
+    name: String,
+    program: Program,
+    clock: NodeClock,
+    disk: NodeDisk,
+    incarnations: u64,
+    /// The process that runs.
+    host: Option<NodeHandle>,
+    exits: Vec<Result<(), String>>,
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Hardware {
+    pub drift_ppm: i64,
+    pub wall_offset_ms: i64,
+    pub disk_bytes: u64,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Kill {
+    /// kill -9: the kernel lives, and so do its caches.
+    Process,
+    Power(Persona),
+}
+
+impl World {
+    pub fn new(seed: u64) -> World {
+        let host = Handle::current().create_node().name("fabric").build();
+        let (agenda, trace) = (Agenda::start(&host), Arc::new(Trace::default()));
+        let wires = Wires::new(agenda.clone(), trace.clone(), seed);
+        World { agenda, trace, wires, seed, nodes: Arc::default(), observer: Arc::default() }
+    }
+
+    pub fn set_observer(&self, observer: Observer) {
+        *self.observer.lock().unwrap() = Some(observer);
+    }
+
+    /// A new node, off. Its index is its host number in the network.
+    pub fn add_node(&self, name: &str, hardware: &Hardware, program: Program) -> usize {
+        let index = self.wires.add_host();
+        let chance = |subsystem| Chance::stream(self.seed, subsystem, index as u64, 0);
+        let Hardware { drift_ppm, wall_offset_ms, disk_bytes } = *hardware;
+        let drawn = chance(Subsystem::Clock);
+        let clock = NodeClock::new(self.agenda.clone(), drift_ppm, wall_offset_ms, drawn);
+        let (agenda, trace) = (self.agenda.clone(), self.trace.clone());
+        let drawn = chance(Subsystem::Disk);
+        let disk = NodeDisk::new(name, agenda, trace, clock.clone(), disk_bytes, drawn);
+        let mut nodes = self.nodes();
+        assert_eq!(nodes.len(), index);
+        let name = name.to_string();
+        let (host, exits) = (None, vec![]);
+        nodes.push(Node { name, program, clock, disk, incarnations: 0, host, exits });
+        index
+    }
+
+    /// Starts a process, unless one runs.
+    pub fn start(&self, node: usize) {
+        let mut nodes = self.nodes();
+        let state = &mut nodes[node];
+        if state.host.is_some() {
+            return;
+        }
+        state.incarnations += 1;
+        let incarnation = state.incarnations;
+        let name = format!("{}.{incarnation}", state.name);
+        let host = Handle::current().create_node().name(name).build();
+        state.host = Some(host.clone());
+        self.wires.power_on(node);
+        let process = Process {
+            world: self.clone(),
+            node,
+            clock: state.clock.boot(),
+            net: SimNet::new(&self.wires, node),
+            disk: state.disk.boot(incarnation),
+            host: host.clone(),
+            chance: Mutex::new(Chance::stream(
+                self.seed,
+                Subsystem::Process,
+                node as u64,
+                incarnation,
+            )),
+        };
+        self.record(&state.name, format!("start {incarnation}"));
+        let running = (state.program)(SimEnv::new(process));
+        let world = self.clone();
+        drop(nodes);
+        host.spawn(async move {
+            let exit = running.await;
+            world.exited(node, incarnation, exit);
+        });
+    }
+
+    /// Ends the process that runs. With the power goes what was not synced, also of a process
+    /// that ended before.
+    pub fn kill(&self, node: usize, how: Kill) {
+        let mut nodes = self.nodes();
+        let state = &mut nodes[node];
+        self.record(&state.name, format!("kill {how:?}"));
+        let host = state.host.take();
+        match how {
+            Kill::Process => {
+                self.wires.process_crash(node);
+                state.disk.process_crash();
+            }
+            Kill::Power(persona) => {
+                self.wires.power_loss(node);
+                state.disk.power_loss(persona);
+            }
+        }
+        drop(nodes);
+        if let Some(host) = host {
+            Handle::current().kill(host.id());
+        }
+    }
+
+    /// The process stops running, as under SIGSTOP. Its kernel goes on.
+    pub fn pause(&self, node: usize) {
+        self.with_host(node, "pause", |handle, host| handle.pause(host.id()));
+    }
+
+    pub fn resume(&self, node: usize) {
+        self.with_host(node, "resume", |handle, host| handle.resume(host.id()));
+    }
+
+    pub fn is_running(&self, node: usize) -> bool {
+        self.nodes()[node].host.is_some()
+    }
+
+    pub fn disk(&self, node: usize) -> NodeDisk {
+        self.nodes()[node].disk.clone()
+    }
+
+    pub fn clock(&self, node: usize) -> NodeClock {
+        self.nodes()[node].clock.clone()
+    }
+
+    pub fn name(&self, node: usize) -> String {
+        self.nodes()[node].name.clone()
+    }
+
+    /// How the processes of a node ended that ended by themselves.
+    pub fn exits(&self, node: usize) -> Vec<Result<(), String>> {
+        self.nodes()[node].exits.clone()
+    }
+
+    pub fn observe(&self, node: usize, event: Event) {
+        self.record(&self.name(node), format!("{event:?}"));
+        let observer = self.observer.lock().unwrap().clone();
+        if let Some(observer) = observer {
+            observer(self, node, &event);
+        }
+    }
+
+    pub fn record(&self, place: &str, what: String) {
+        self.trace.record(self.agenda.now(), place, what);
+    }
+
+    pub async fn sleep(&self, wait: Duration) {
+        self.agenda.sleep(wait).await;
+    }
+
+    fn exited(&self, node: usize, incarnation: u64, exit: Result<(), String>) {
+        let mut nodes = self.nodes();
+        let state = &mut nodes[node];
+        if state.incarnations != incarnation || state.host.is_none() {
+            return;
+        }
+        self.record(&state.name, format!("exit {exit:?}"));
+        state.exits.push(exit);
+        drop(nodes);
+        self.kill(node, Kill::Process);
+    }
+
+    fn with_host(&self, node: usize, what: &str, turn: impl FnOnce(&Handle, &NodeHandle)) {
+        let nodes = self.nodes();
+        if let Some(host) = &nodes[node].host {
+            self.record(&nodes[node].name, what.to_string());
+            turn(&Handle::current(), host);
+        }
+    }
+
+    fn nodes(&self) -> MutexGuard<'_, Vec<Node>> {
+        self.nodes.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use madsim::runtime::Runtime;
+    use ottla::env::Env;
+    use ottla::env::clock::Clock;
+    use ottla::env::disk::{Disk, File, Open};
+    use ottla::types::{LeaderEpoch, Offset};
+
+    use super::*;
+
+    const HARDWARE: Hardware = Hardware { drift_ppm: 0, wall_offset_ms: 0, disk_bytes: 64 << 20 };
+
+    fn run<F: Future>(seed: u64, test: impl FnOnce(World) -> F) -> F::Output {
+        let runtime = Runtime::with_seed_and_config(seed, madsim::Config::default());
+        runtime.block_on(async { test(World::new(seed)).await })
+    }
+
+    /// Counts its starts in a file, then probes once a millisecond.
+    fn counting() -> Program {
+        Arc::new(|env: SimEnv| -> Running {
+            Box::pin(async move {
+                let file = env.disk().open(Path::new("/starts"), Open::OrCreate).unwrap();
+                let starts = file.len().unwrap();
+                file.write_at(starts, &[std::io::IoSlice::new(b"x")]).unwrap();
+                env.disk().sync_all(Path::new("/")).await.map_err(|error| error.to_string())?;
+                for count in 0.. {
+                    let doubled = env.offload(move || count * 2).await;
+                    assert_eq!(doubled, count * 2);
+                    env.clock().sleep(Duration::from_millis(1)).await;
+                    let (offset, epoch) = (Offset(count), LeaderEpoch(starts as i32));
+                    env.probe(|| Event::MetadataCommitted { offset, epoch });
+                    if count == 5000 {
+                        return Err("counted enough".to_string());
+                    }
+                }
+                Ok(())
+            })
+        })
+    }
+
+    #[test]
+    fn a_node_starts_again_after_each_end_and_its_disk_remembers() {
+        run(1, |world| async move {
+            let node = world.add_node("node-0", &HARDWARE, counting());
+            let seen = Arc::new(Mutex::new(vec![]));
+            let probes = seen.clone();
+            world.set_observer(Arc::new(move |_, node, event| {
+                probes.lock().unwrap().push((node, event.clone()));
+            }));
+            for how in [Kill::Process, Kill::Power(Persona::Nothing), Kill::Process] {
+                world.start(node);
+                world.sleep(Duration::from_millis(500)).await;
+                world.kill(node, how);
+                let count = seen.lock().unwrap().len();
+                assert!(count > 100, "{count} probes");
+                world.sleep(Duration::from_secs(1)).await;
+                assert_eq!(seen.lock().unwrap().len(), count, "the dead do not speak");
+                seen.lock().unwrap().clear();
+            }
+            world.start(node);
+            world.sleep(Duration::from_secs(20)).await;
+            assert_eq!(world.exits(node), [Err("counted enough".to_string())]);
+            assert!(!world.is_running(node));
+            let starts = world
+                .disk(node)
+                .with_volume(|volume| volume.durable(Path::new("/starts")).unwrap().len());
+            assert_eq!(starts, 4);
+        });
+    }
+
+    #[test]
+    fn a_paused_process_waits_and_goes_on() {
+        run(1, |world| async move {
+            let node = world.add_node("node-0", &HARDWARE, counting());
+            world.start(node);
+            world.sleep(Duration::from_millis(100)).await;
+            world.pause(node);
+            world.sleep(Duration::from_millis(1)).await;
+            let before = world.trace.events();
+            world.sleep(Duration::from_secs(1)).await;
+            assert_eq!(world.trace.events(), before);
+            world.resume(node);
+            world.sleep(Duration::from_secs(1)).await;
+            assert!(world.trace.events() > before + 100);
+        });
+    }
+
+    #[test]
+    fn a_seed_decides_the_trace() {
+        let hash = |seed| {
+            run(seed, |world| async move {
+                let hardware = Hardware { drift_ppm: 100, ..HARDWARE };
+                let node = world.add_node("node-0", &hardware, counting());
+                for _ in 0..5 {
+                    world.start(node);
+                    world.sleep(Duration::from_millis(100)).await;
+                    world.kill(node, Kill::Power(Persona::Scattered));
+                }
+                world.trace.hash()
+            })
+        };
+        assert_eq!(hash(1), hash(1));
+        assert_ne!(hash(1), hash(2));
+    }
+}
