@@ -90,6 +90,9 @@ def test_kill_9_under_load(new_broker):
     writers = [Writer(broker, topic, f"writer-{n}", n % PARTITIONS) for n in range(2 * PARTITIONS)]
     for writer in writers:
         writer.start()
+    # librdkafka may never get a producer id when its broker dies while it asks for the first one.
+    while not all(writer.acknowledged for writer in writers):
+        time.sleep(0.01)
     for _ in range(KILLS):
         before = sum(len(writer.acknowledged) for writer in writers)
         while sum(len(writer.acknowledged) for writer in writers) < before + 100:
