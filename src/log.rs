@@ -27,9 +27,11 @@ use crate::types::{LeaderEpoch, Offset};
 pub mod append;
 pub mod checkpoint;
 pub mod commit;
+pub mod deletion;
 pub mod directory;
 pub mod epochs;
 pub mod index;
+pub mod lookup;
 pub mod name;
 pub mod producers;
 pub mod properties;
@@ -43,6 +45,7 @@ pub mod snapshot;
 pub mod sync;
 pub mod text;
 pub mod transactions;
+pub mod truncate;
 
 /// One partition's records, and what is known of them.
 pub struct Log<E: Env> {
@@ -207,7 +210,7 @@ impl<E: Env> Log<E> {
     /// Closes the files of an idle log and gives back its buffers. They come back with the next
     /// append.
     pub fn release(&mut self) {
-        if self.write_index().is_ok() {
+        if !self.is_dirty() && self.write_index().is_ok() {
             self.active.release();
         }
     }

@@ -13,7 +13,7 @@ use crate::env::{Env, FileOf};
 use crate::log::Log;
 use crate::log::index::{self, OffsetEntry};
 use crate::log::scan::{Scanner, Step};
-use crate::log::segment::{Closed, Kind, path};
+use crate::log::segment::{Active, Closed, Kind, path};
 use crate::log::transactions::{self, AbortedTransaction};
 use crate::types::Offset;
 
@@ -163,17 +163,23 @@ impl<E: Env> Log<E> {
             env: self.env.clone(),
             dir: self.dir.clone(),
             closed: self.closed.clone(),
-            active: OpenSegment {
-                base: active.base,
-                size: active.size,
-                has_txn_index: active.has_txn_index,
-                log: active.log_if_open().cloned(),
-                offsets_written: active.index.offsets_written(),
-                times_written: active.index.times_written(),
-                max_timestamp_ms: active.index.max_time().map(|max| max.timestamp_ms),
-                floors: asked.map(floor),
-            },
+            active: OpenSegment { floors: asked.map(floor), ..OpenSegment::of(active) },
             end: self.end,
+        }
+    }
+}
+
+impl<F: Clone> OpenSegment<F> {
+    fn of(active: &Active<F>) -> OpenSegment<F> {
+        OpenSegment {
+            base: active.base,
+            size: active.size,
+            has_txn_index: active.has_txn_index,
+            log: active.log_if_open().cloned(),
+            offsets_written: active.index.offsets_written(),
+            times_written: active.index.times_written(),
+            max_timestamp_ms: active.index.max_time().map(|max| max.timestamp_ms),
+            floors: [None; 2],
         }
     }
 }
@@ -223,7 +229,7 @@ impl<E: Env> Lookup<E> {
             let known = if part.is_open { self.from_position } else { None };
             if let Some(mut region) = self.find(&part, from, known).await? {
                 if self.wanted.aborted {
-                    region.aborted = self.aborted(&part, &region).await?;
+                    region.aborted = self.aborted(&part).await?;
                 }
                 return Ok(region);
             }
@@ -271,18 +277,10 @@ impl<E: Env> Lookup<E> {
         }
     }
 
-    /// Aborted transactions that overlap the region. Its end is only known roughly: naming one
-    /// too many does no harm.
-    async fn aborted(
-        &self,
-        part: &Part,
-        region: &Region<E>,
-    ) -> Result<Vec<AbortedTransaction>, ReadError> {
-        let upper = if region.at + u64::from(region.len) < self.view.size_hint(part) {
-            self.wanted.limit.min(part.end)
-        } else {
-            part.end
-        };
+    /// Aborted transactions that overlap what is left of the segment: naming one that begins after
+    /// the region does no harm.
+    async fn aborted(&self, part: &Part) -> Result<Vec<AbortedTransaction>, ReadError> {
+        let upper = part.end;
         let mut found = Vec::new();
         let mut next = Some(*part);
         while let Some(part) = next {
@@ -313,6 +311,18 @@ async fn first_batch_bytes<F: File>(
 }
 
 impl<E: Env> View<E> {
+    /// Of a log that is being opened.
+    pub fn of(
+        env: &E,
+        dir: &Path,
+        closed: &[Closed],
+        active: &Active<FileOf<E>>,
+        end: Offset,
+    ) -> View<E> {
+        let (env, dir, closed) = (env.clone(), dir.into(), Arc::new(closed.to_vec()));
+        View { env, dir, closed, active: OpenSegment::of(active), end }
+    }
+
     /// The segment that holds `offset`, or would.
     pub fn part_of(&self, offset: Offset) -> Part {
         if offset >= self.active.base || self.closed.is_empty() {
@@ -350,15 +360,6 @@ impl<E: Env> View<E> {
         let log = self.open(part.base, Kind::Log)?;
         let size = log.len()?;
         Ok((log, size))
-    }
-
-    fn size_hint(&self, part: &Part) -> u64 {
-        if part.is_open {
-            return u64::from(self.active.size);
-        }
-        let at = self.closed.binary_search_by_key(&part.base, |closed| closed.base);
-        let measured = at.ok().and_then(|at| self.closed[at].measured);
-        measured.map_or(0, |measured| measured.bytes)
     }
 
     /// Where the first batch that ends at or after `offset` begins, and its size. `None` when the

@@ -92,6 +92,26 @@ impl<F: Clone> Unsynced<F> {
         }
     }
 
+    /// The log went back: its open segment has to be synced as it is now, and a checkpoint under
+    /// way speaks of another log.
+    pub(super) fn on_truncated(&mut self, bytes_since_snapshot: u64) {
+        self.open_segment = true;
+        self.directory = true;
+        self.truncations += 1;
+        self.bytes_since_snapshot = bytes_since_snapshot;
+        self.bytes_since_checkpoint = 0;
+    }
+
+    /// The sync under way makes nothing at or past `end` durable.
+    pub(super) fn limit_syncing(&mut self, end: Offset) {
+        self.syncing = self.syncing.map(|syncing| syncing.min(end));
+    }
+
+    /// So many bytes follow the newest snapshot.
+    pub(super) fn on_replayed(&mut self, bytes: u64) {
+        self.bytes_since_snapshot = bytes;
+    }
+
     /// A file that records rest on, such as `partition.metadata`.
     pub(super) fn file(&mut self, file: F) {
         self.files.push(file);

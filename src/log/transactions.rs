@@ -15,7 +15,7 @@ pub const ENTRY_BYTES: usize = 34;
 const VERSION: i16 = 0;
 
 /// A marker is one small record.
-const MARKER_BYTES_MAX: usize = 1 << 16;
+pub const MARKER_BYTES_MAX: usize = 1 << 16;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct AbortedTransaction {

@@ -1,0 +1,209 @@
+//! All segments of a log that is being opened: which to scan, where to cut, what is damaged.
+
+use std::io;
+
+use super::listing::{self, Files, Listing};
+use super::load::{self, Loaded, Trust};
+use super::{Known, OpenError, Opening, Recovered, Segments};
+use crate::env::Env;
+use crate::env::disk::{Disk, File, Open};
+use crate::log::epochs::Epochs;
+use crate::log::segment::{Closed, Kind, path};
+use crate::log::sync::EPOCHS_NAME;
+use crate::types::Offset;
+
+impl<E: Env> Opening<'_, E> {
+    /// Loads the segments. Afterwards what lies past the recovery point is whole and synced.
+    pub(super) async fn load(
+        &self,
+        listing: &Listing,
+        report: &mut Recovered,
+    ) -> Result<Segments, OpenError> {
+        let all: Vec<(Offset, Files)> =
+            listing.segments.iter().map(|(base, files)| (*base, *files)).collect();
+        let (mut epochs, mut epochs_changed) =
+            self.epochs(listing, &all).await.map_err(|error| self.io(error))?;
+        let (count, last, scanned) = match self.load_settled(&all, report).await? {
+            Some(last) => (all.len(), last, false),
+            None => {
+                epochs.truncate_end(self.known.recovery_point);
+                epochs_changed = true;
+                let (count, last) =
+                    self.scan_all(&all, listing.changed, &mut epochs, report).await?;
+                (count, last, true)
+            }
+        };
+        epochs_changed |= epochs.truncate_end(last.end);
+        let closed = all[..count - 1].iter().map(|(base, files)| Closed {
+            base: *base,
+            has_txn_index: files.txn_index,
+            measured: None,
+        });
+        let closed = closed.collect();
+        let last_files = all[count - 1].1;
+        Ok(Segments { closed, last, last_files, epochs, epochs_changed, scanned })
+    }
+
+    /// The epochs as the file has them; without a usable file, as the batches have them.
+    async fn epochs(
+        &self,
+        listing: &Listing,
+        all: &[(Offset, Files)],
+    ) -> io::Result<(Epochs, bool)> {
+        if listing.has_epochs {
+            let text = super::read_text(&self.env, &self.dir.join(EPOCHS_NAME)).await?;
+            if let Some(epochs) = text.as_deref().and_then(Epochs::parse) {
+                return Ok((epochs, false));
+            }
+        }
+        let mut epochs = Epochs::default();
+        for (base, _) in all {
+            load::learn_epochs(&self.env, self.dir, *base, &mut epochs).await?;
+        }
+        Ok((epochs, true))
+    }
+
+    /// After a clean stop, and after a crash of a log that had nothing past its recovery point.
+    /// `None` when the last segment is not as that leaves it.
+    async fn load_settled(
+        &self,
+        all: &[(Offset, Files)],
+        report: &mut Recovered,
+    ) -> Result<Option<Loaded>, OpenError> {
+        let (last, closed) = all.split_last().expect("a listing without segments is not loaded");
+        let (base, files) = *last;
+        let Known { clean, recovery_point, .. } = self.known;
+        if base > recovery_point {
+            // Segments begun past the recovery point have to be looked at.
+            if !clean {
+                return Ok(None);
+            }
+        }
+        let loaded = load::tail(&self.env, self.dir, base, files, &self.config, None).await;
+        let mut loaded = loaded.map_err(|error| self.io(error))?;
+        let whole = loaded.invalid.is_none() && loaded.size == loaded.file_bytes;
+        let at_point = loaded.end == recovery_point || (clean && loaded.end > recovery_point);
+        if !whole || !at_point {
+            return Ok(None);
+        }
+        for (base, files) in closed {
+            if !files.has_indexes() {
+                self.rebuild_index(*base, report).await?;
+            }
+        }
+        if loaded.index.has_pending() {
+            load::write_index(&self.env, self.dir, &mut loaded).map_err(|error| self.io(error))?;
+            report.rebuilt_indexes.push(base);
+        }
+        Ok(Some(loaded))
+    }
+
+    /// A closed segment lost an index file: it is derived from the batches.
+    async fn rebuild_index(&self, base: Offset, report: &mut Recovered) -> Result<(), OpenError> {
+        let (files, config) = (Files::default(), &self.config);
+        let trust = Trust { recovery_point: Offset(0), gaps: true };
+        let mut epochs = Epochs::default();
+        let loaded = load::scan(&self.env, self.dir, base, files, config, trust, &mut epochs).await;
+        let mut loaded = loaded.map_err(|error| self.io(error))?;
+        if let Some(what) = loaded.invalid.take() {
+            return Err(self.damaged(loaded.end, base, loaded.size, what));
+        }
+        let written = load::write_index(&self.env, self.dir, &mut loaded);
+        for file in written.map_err(|error| self.io(error))? {
+            file.sync().await.map_err(|error| self.io(error))?;
+        }
+        report.rebuilt_indexes.push(base);
+        Ok(())
+    }
+
+    /// After a crash. Says how many segments are left, and the last of them.
+    async fn scan_all(
+        &self,
+        all: &[(Offset, Files)],
+        listing_changed: bool,
+        epochs: &mut Epochs,
+        report: &mut Recovered,
+    ) -> Result<(usize, Loaded), OpenError> {
+        let point = self.known.recovery_point;
+        let trust = Trust { recovery_point: point, gaps: self.config.cleanup_compact };
+        let first = all.partition_point(|(base, _)| *base <= point).saturating_sub(1);
+        for (base, files) in &all[..first] {
+            if !files.has_indexes() {
+                self.rebuild_index(*base, report).await?;
+            }
+        }
+        let mut scanned: Vec<Loaded> = Vec::new();
+        for (base, files) in &all[first..] {
+            if let Some(before) = scanned.last() {
+                let lost = *base > before.end && *base > point && !trust.gaps;
+                let overlap = *base < before.end;
+                if before.invalid.is_some() || lost || overlap {
+                    break;
+                }
+            }
+            let config = &self.config;
+            let loaded =
+                load::scan(&self.env, self.dir, *base, *files, config, trust, epochs).await;
+            scanned.push(loaded.map_err(|error| self.io(error))?);
+        }
+        let count = first + scanned.len();
+        let last = scanned.last().expect("the segment of the recovery point was scanned");
+        self.check_undamaged(last)?;
+        let changed = self.settle(&mut scanned, &all[count..], report).await;
+        let changed = changed.map_err(|error| self.io(error))?;
+        if changed || listing_changed {
+            let synced = self.env.disk().sync_dir(self.dir).await;
+            synced.map_err(|error| self.io(error))?;
+        }
+        Ok((count, scanned.pop().expect("looked at above")))
+    }
+
+    /// What ends before the recovery point has lost synced records, unless they were deleted.
+    fn check_undamaged(&self, last: &Loaded) -> Result<(), OpenError> {
+        let needed = self.known.recovery_point;
+        if last.end >= needed || needed <= self.known.log_start {
+            return Ok(());
+        }
+        let what = last.invalid.clone().unwrap_or_else(|| "the records end here".to_owned());
+        Err(self.damaged(last.end, last.base, last.size, what))
+    }
+
+    /// Cuts the torn tail, drops the segments after it, writes the indexes of what is left, and
+    /// syncs it: records that were read back may be in the page cache only. True when something
+    /// was written.
+    async fn settle(
+        &self,
+        scanned: &mut [Loaded],
+        dropped: &[(Offset, Files)],
+        report: &mut Recovered,
+    ) -> io::Result<bool> {
+        // Newest first: interrupted, the log is left longer, but without a hole.
+        for (base, _) in dropped.iter().rev() {
+            listing::remove_segment(&self.env, self.dir, *base)?;
+            report.dropped_segments.push(*base);
+        }
+        report.dropped_segments.reverse();
+        let mut changed = !dropped.is_empty();
+        for loaded in scanned {
+            report.scanned_bytes += loaded.scanned_bytes;
+            let cut = loaded.file_bytes - loaded.size;
+            report.cut_bytes += cut;
+            let past_point = loaded.end > self.known.recovery_point;
+            if cut == 0 && !past_point && !loaded.index.has_pending() {
+                continue;
+            }
+            changed = true;
+            let log =
+                self.env.disk().open(&path(self.dir, loaded.base, Kind::Log), Open::Existing)?;
+            if cut > 0 {
+                log.set_len(loaded.size)?;
+                loaded.file_bytes = loaded.size;
+            }
+            log.sync().await?;
+            for file in load::write_index(&self.env, self.dir, loaded)? {
+                file.sync().await?;
+            }
+        }
+        Ok(changed)
+    }
+}
