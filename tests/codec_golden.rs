@@ -139,11 +139,11 @@ fn api_versions() -> Value {
     serde_json::from_str(&text).unwrap()
 }
 
-fn golden(name: &str) -> PathBuf {
+pub fn golden(name: &str) -> PathBuf {
     PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/golden").join(name)
 }
 
-fn unhex(hex: &str) -> Bytes {
+pub fn unhex(hex: &str) -> Bytes {
     let digits = hex.as_bytes().chunks(2);
     digits.map(|pair| u8::from_str_radix(str::from_utf8(pair).unwrap(), 16).unwrap()).collect()
 }

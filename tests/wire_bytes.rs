@@ -86,6 +86,7 @@ impl Body<'_> {
             }
         } else if null {
             match field.ty {
+                Type::Struct(_) if field.tag.is_some() => self.out.push(0),
                 Type::Struct(_) => self.out.push(0xff),
                 Type::Text => self.text_len(field, None),
                 _ => self.array_len(None),

@@ -297,6 +297,7 @@ impl<'a> Module<'a> {
         let at = format!("\"{name}.{}\"", field.name);
         let get = match self.null_allowed(field) {
             None => format!("r.get({at})"),
+            Some(_) if is_tagged_struct(field) => format!("r.nullable_tagged({at})"),
             Some(allowed) => format!("r.nullable({at}, {allowed})"),
         };
         if field.plain { format!("r.plain(|r| {get})?") } else { format!("{get}?") }
@@ -306,6 +307,7 @@ impl<'a> Module<'a> {
         let (at, value) = (format!("\"{name}.{}\"", field.name), format!("&self.{}", ident(field)));
         let put = match self.null_allowed(field) {
             None => format!("w.put({at}, {value})"),
+            Some(_) if is_tagged_struct(field) => format!("w.put_nullable_tagged({at}, {value})"),
             Some(allowed) => format!("w.put_nullable({at}, {value}, {allowed})"),
         };
         if field.plain { format!("w.plain(|w| {put})?;") } else { format!("{put}?;") }
@@ -429,6 +431,10 @@ impl<'a> Module<'a> {
         });
         sizes.sum::<usize>() + usize::from(flexible)
     }
+}
+
+fn is_tagged_struct(field: &Field) -> bool {
+    field.tag.is_some() && !field.array && matches!(field.ty, Type::Struct(_))
 }
 
 fn mentions_version(body: &str) -> bool {

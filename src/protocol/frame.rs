@@ -39,8 +39,13 @@ impl RequestFrame {
 
     pub fn body<R: Request>(self) -> Result<R, DecodeError> {
         assert!(R::API == self.api, "{} read as {}", self.api, R::NAME);
-        let mut body = self.body;
-        R::decode(&mut body, self.version)
+        let version = self.version;
+        R::decode(&mut self.into_body(), version)
+    }
+
+    /// The body as it came.
+    pub fn into_body(self) -> Reader {
+        self.body
     }
 }
 

@@ -72,6 +72,16 @@ impl Reader {
         if allowed { T::read_nullable(self, field) } else { T::read(self, field).map(Some) }
     }
 
+    /// A tagged structure that may be null. Unlike elsewhere, Kafka has an unsigned varint here,
+    /// and 0 for null.
+    pub fn nullable_tagged<T: Value>(
+        &mut self,
+        field: &'static str,
+    ) -> Result<Option<T>, DecodeError> {
+        let present = self.unsigned_varint(field)? > 0;
+        Ok(if present { Some(T::read(self, field)?) } else { None })
+    }
+
     /// Reads with the encoding of the versions before the flexible ones.
     pub fn plain<T>(
         &mut self,
@@ -168,12 +178,12 @@ impl Reader {
     ) -> Result<Option<Vec<T>>, DecodeError> {
         const { assert!(T::WIRE_MIN > 0 && size_of::<T>() <= T::WIRE_MIN * BUDGET_PER_BYTE) };
         let Some(count) = self.len(field)? else { return Ok(None) };
-        if count > ARRAY_ELEMENTS_MAX {
-            return Err(DecodeError::TooManyElements { field, count });
-        }
         let (each, left) = (T::WIRE_MIN, self.left());
         if count > left / each {
             return Err(DecodeError::ArrayTooLong { field, count, each, left });
+        }
+        if count > ARRAY_ELEMENTS_MAX {
+            return Err(DecodeError::TooManyElements { field, count });
         }
         let small = size_of::<T>() <= each * 4;
         let mut elements = vec![];

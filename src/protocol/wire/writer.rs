@@ -160,6 +160,18 @@ impl Writer {
         }
     }
 
+    /// A tagged structure that may be null, see [`Reader::nullable_tagged`].
+    ///
+    /// [`Reader::nullable_tagged`]: super::reader::Reader::nullable_tagged
+    pub fn put_nullable_tagged<T: Value>(
+        &mut self,
+        field: &'static str,
+        value: &Option<T>,
+    ) -> Result<(), EncodeError> {
+        self.put_unsigned_varint(u32::from(value.is_some()));
+        value.iter().try_for_each(|value| value.write(self, field))
+    }
+
     /// The error for a value that this version has no place for.
     pub fn lacks(&self, field: &'static str) -> EncodeError {
         EncodeError::Lacks { field, version: self.version }

@@ -1,0 +1,9 @@
+//! What the fuzz targets do with their bytes, each a function that panics when it finds a bug.
+//!
+//! `tests/fuzz_corpus.rs` of the crate includes this file and replays `corpus/NAME` through every
+//! target of the list below.
+
+pub mod codec;
+
+pub const TARGETS: &[(&str, fn(&[u8]))] =
+    &[("request", codec::request), ("response", codec::response), ("metadata", codec::metadata)];
