@@ -290,8 +290,9 @@ proptest! {
             leader_epoch: LeaderEpoch(3),
             compression: Codec::from_id(codec).unwrap().into(),
             timestamp_type,
-            producer: producer
-                .map(|(id, epoch, base_sequence)| Producer { id: ProducerId(id), epoch, base_sequence }),
+            producer: producer.map(|(id, epoch, base_sequence)| {
+                Producer { id: ProducerId(id), epoch, base_sequence }
+            }),
             transactional,
             control: false,
             delete_horizon_ms,

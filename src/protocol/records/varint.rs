@@ -87,7 +87,10 @@ mod tests {
 
     proptest::proptest! {
         #[test]
-        fn reads_back_what_it_wrote(wide in proptest::num::i64::ANY, narrow in proptest::num::i32::ANY) {
+        fn reads_back_what_it_wrote(
+            wide in proptest::num::i64::ANY,
+            narrow in proptest::num::i32::ANY,
+        ) {
             let mut out = vec![];
             write_varlong(&mut out, wide);
             assert_eq!(out.len(), varlong_bytes(wide));
