@@ -4,6 +4,11 @@
 //! target of the list below.
 
 pub mod codec;
+pub mod records;
 
-pub const TARGETS: &[(&str, fn(&[u8]))] =
-    &[("request", codec::request), ("response", codec::response), ("metadata", codec::metadata)];
+pub const TARGETS: &[(&str, fn(&[u8]))] = &[
+    ("request", codec::request),
+    ("response", codec::response),
+    ("metadata", codec::metadata),
+    ("records", records::records),
+];
