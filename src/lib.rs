@@ -2,6 +2,7 @@
 //!
 //! `ARCHITECTURE.md` is the map. Imports point downward only; `tests/tidy.rs` holds that.
 
+pub mod client;
 pub mod config;
 pub mod env;
 pub mod log;

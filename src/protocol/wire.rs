@@ -65,7 +65,9 @@ pub enum Kind {
 }
 
 /// A whole message. `Default` gives every field the default of the schema.
-pub trait Message: Value + Default + Clone + PartialEq + fmt::Debug {
+pub trait Message:
+    Value + Default + Clone + PartialEq + fmt::Debug + Send + Sync + 'static
+{
     const NAME: &'static str;
     const KIND: Kind;
     /// The API's, the record's, or -1.
