@@ -8,6 +8,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use bytes::Bytes;
+use tracing::debug;
 
 use super::fetch::leader;
 use super::{CallError, Client, Topic, refusal};
@@ -24,6 +25,9 @@ use crate::protocol::records::build::{BatchBuilder, BatchOptions, NewRecord, Pro
 use crate::protocol::records::compression::Compression;
 use crate::protocol::wire::{Records, Text};
 use crate::types::{Offset, ProducerId};
+
+/// Must be said, although there is no transaction.
+const TRANSACTION_MS_MAX: i32 = 60_000;
 
 #[derive(Clone, Debug)]
 pub struct ProducerOptions {
@@ -107,6 +111,9 @@ impl<E: Env> Producer<E> {
         let mut parcels: Vec<_> = batches.into_iter().map(Parcel::new).collect();
         loop {
             let round = self.round(topic, partition, &mut parcels).await;
+            if let Err(error) = &round {
+                debug!(topic, partition, %error, "retry");
+            }
             if parcels.iter().all(|parcel| parcel.outcome.is_some()) || clock.now() >= deadline {
                 break;
             }
@@ -189,8 +196,11 @@ impl<E: Env> Producer<E> {
         if !self.options.idempotent || self.identity.is_some() {
             return Ok(());
         }
-        let request =
-            InitProducerIdRequest { transaction_timeout_ms: 60_000, ..Default::default() };
+        let request = InitProducerIdRequest {
+            transactional_id: None,
+            transaction_timeout_ms: TRANSACTION_MS_MAX,
+            ..InitProducerIdRequest::default()
+        };
         let response = self.client.call(None, &request).await?;
         refusal(response.error_code)?;
         self.identity = Some((ProducerId(response.producer_id), response.producer_epoch));
