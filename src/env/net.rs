@@ -23,7 +23,8 @@ pub trait Net: Clone + Send + Sync + 'static {
         port: u16,
     ) -> impl Future<Output = io::Result<Vec<SocketAddr>>> + Send;
 
-    /// Backlog of at least 1024. Port 0 draws a free one.
+    /// Backlog of at least 1024. Port 0 draws a free one. An IPv6 address takes no IPv4
+    /// connections: who wants both listens twice.
     fn listen(&self, at: SocketAddr) -> impl Future<Output = io::Result<Self::Listener>> + Send;
 
     fn connect(&self, to: SocketAddr) -> impl Future<Output = io::Result<Self::Conn>> + Send;
@@ -34,6 +35,8 @@ pub trait Listener: Send + Sync + 'static {
 
     fn local(&self) -> SocketAddr;
 
+    /// An error says that the machine has no room for another (file descriptors, memory): the
+    /// caller pauses and goes on. Peers that vanished are passed over.
     fn accept(&self) -> impl Future<Output = io::Result<Self::Conn>> + Send;
 }
 

@@ -164,7 +164,9 @@ impl File for TokioFile {
         if !waits {
             return Ok(bytes.freeze());
         }
-        offload(&self.0.files().runtime, move || {
+        let files = self.0.files();
+        let _turn = files.cold_reads.acquire().await.map_err(io::Error::other)?;
+        offload(&files.runtime, move || {
             fill(&descriptor, at, len_max, &mut bytes, ReadWriteFlags::empty())?;
             Ok(bytes.freeze())
         })
@@ -349,6 +351,18 @@ mod tests {
         let descriptor = file.0.descriptor().unwrap();
         rustix::fs::fadvise(&*descriptor, 0, None, rustix::fs::Advice::DontNeed).unwrap();
         assert_eq!(file.read_at(0, line.len() as u32).await.unwrap(), line);
+    }
+
+    #[tokio::test]
+    async fn a_full_disk_and_a_failed_sync_are_errors() {
+        let (disk, _dir) = disk();
+        let full = disk.open(Path::new("/dev/full"), Open::Existing).unwrap();
+        let error = full.write_at(0, &[IoSlice::new(b"x")]).unwrap_err();
+        assert_eq!(error.kind(), io::ErrorKind::StorageFull);
+        assert!(full.sync().await.is_err(), "no device to sync");
+        let none = Path::new("/proc/no such directory");
+        assert!(disk.sync_dir(none).await.is_err());
+        assert!(disk.sync_all(none).await.is_err());
     }
 
     #[tokio::test]

@@ -23,14 +23,20 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, RwLock, RwLockWriteGuard, Weak};
 
 use tokio::runtime;
+use tokio::sync::Semaphore;
 
+use super::BLOCKING_THREADS_MAX;
 use crate::env::disk::Open;
+
+const COLD_READS_MAX: usize = BLOCKING_THREADS_MAX / 2;
 
 /// Descriptors looked at, at most, to make room for one.
 const CLOCK_STEPS_MAX: usize = 256;
 
 pub struct Files {
     pub runtime: runtime::Handle,
+    /// So that slow reads leave threads for the syncs that acknowledgements wait for.
+    pub cold_reads: Semaphore,
     open_max: usize,
     names: RwLock<Names>,
     clock: Mutex<Clock>,
@@ -82,6 +88,7 @@ impl Files {
     pub fn new(runtime: runtime::Handle, open_max: usize) -> Arc<Files> {
         Arc::new(Files {
             runtime,
+            cold_reads: Semaphore::new(COLD_READS_MAX),
             open_max,
             names: RwLock::default(),
             clock: Mutex::default(),
