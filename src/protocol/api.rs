@@ -83,3 +83,25 @@ impl fmt::Display for ApiKey {
         f.pad(self.name())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn keys_read_back_and_only_the_four_of_zookeeper_are_retired() {
+        for api in ApiKey::all() {
+            assert_eq!(ApiKey::from_code(api.code()), Some(api));
+            assert_eq!(api.is_retired(), (4..=7).contains(&api.code()), "{api}");
+        }
+        assert_eq!((ApiKey::from_code(-1), ApiKey::from_code(95)), (None, None));
+    }
+
+    #[test]
+    fn an_answer_to_api_versions_always_has_the_oldest_header() {
+        assert_eq!(ApiKey::ApiVersions.request_header_version(3), 2);
+        assert_eq!(ApiKey::ApiVersions.response_header_version(3), 0);
+        assert_eq!(ApiKey::Metadata.response_header_version(8), 0);
+        assert_eq!(ApiKey::Metadata.response_header_version(9), 1);
+    }
+}

@@ -189,3 +189,20 @@ error_codes! {
     StreamsTopologyDescriptionUpdateFailed = 135 "STREAMS_TOPOLOGY_DESCRIPTION_UPDATE_FAILED" final;
     ControllerIdNotRegistered = 136 "CONTROLLER_ID_NOT_REGISTERED" final;
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn codes_have_no_gaps_and_read_back() {
+        for (i, error) in ErrorCode::ALL.iter().enumerate() {
+            assert_eq!(error.code(), i as i16 - 1);
+            assert_eq!(ErrorCode::from_code(error.code()), Some(*error));
+        }
+        assert_eq!(ErrorCode::from_code(137), None);
+        assert_eq!(ErrorCode::NotLeaderOrFollower.to_string(), "NOT_LEADER_OR_FOLLOWER (6)");
+        assert!(ErrorCode::NotLeaderOrFollower.is_retriable());
+        assert!(!ErrorCode::TopicAlreadyExists.is_retriable());
+    }
+}

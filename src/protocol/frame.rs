@@ -109,3 +109,57 @@ fn encode(
     }
     encoded
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::protocol::messages::heartbeat_request::HeartbeatRequest;
+    use crate::protocol::messages::heartbeat_response::HeartbeatResponse;
+
+    #[test]
+    fn a_request_arrives_as_it_was_sent() {
+        let request = HeartbeatRequest { group_id: "g".into(), ..HeartbeatRequest::default() };
+        for version in HeartbeatRequest::VERSIONS {
+            let client_id = (version != 1).then(|| Text::from("me"));
+            let mut w = Writer::new();
+            let sent = encode_request(&mut w, version, 9, client_id.clone(), &request).unwrap();
+            let sent = sent.to_bytes();
+            assert_eq!(sent[..4], (sent.len() as u32 - 4).to_be_bytes());
+
+            let frame = RequestFrame::decode(sent.slice(4..)).unwrap();
+            assert_eq!((frame.api, frame.version), (ApiKey::Heartbeat, version));
+            assert_eq!((frame.correlation_id, &frame.client_id), (9, &client_id));
+            assert_eq!(frame.body::<HeartbeatRequest>().as_ref(), Ok(&request));
+        }
+    }
+
+    #[test]
+    fn a_response_arrives_as_it_was_sent() {
+        let response = HeartbeatResponse { error_code: 27, ..HeartbeatResponse::default() };
+        for version in HeartbeatResponse::VERSIONS {
+            let mut w = Writer::new();
+            let sent = encode_response(&mut w, ApiKey::Heartbeat, version, 9, &response).unwrap();
+            let frame = sent.to_bytes().slice(4..);
+            assert_eq!(correlation_id(&frame), Ok(9));
+            let arrived = decode_response::<HeartbeatRequest>(frame, version);
+            assert_eq!(arrived, Ok((9, response.clone())));
+        }
+    }
+
+    #[test]
+    fn a_value_that_the_version_lacks_is_refused_and_the_writer_is_usable() {
+        let mut w = Writer::new();
+        let request =
+            HeartbeatRequest { group_instance_id: Some("i".into()), ..Default::default() };
+        let error = encode_request(&mut w, 2, 9, None, &request);
+        let field = "HeartbeatRequest.group_instance_id";
+        assert_eq!(error, Err(EncodeError::Lacks { field, version: 2 }));
+        assert!(encode_request(&mut w, 3, 9, None, &request).is_ok());
+    }
+
+    #[test]
+    fn an_unknown_api_is_named() {
+        let error = RequestFrame::decode(Bytes::from_static(&[0x03, 0xe7, 0, 0, 0, 0, 0, 1]));
+        assert_eq!(error.unwrap_err(), DecodeError::UnknownApi { key: 999 });
+    }
+}

@@ -239,3 +239,82 @@ impl Reader {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn reader(bytes: &'static [u8], flexible: bool) -> Reader {
+        let mut r = Reader::new(Bytes::from_static(bytes));
+        r.set_version(0, flexible);
+        r
+    }
+
+    #[test]
+    fn a_varint_ends_within_five_bytes_and_32_bits() {
+        let read = |bytes| reader(bytes, true).unsigned_varint("n");
+        assert_eq!(read(b"\x00"), Ok(0));
+        assert_eq!(read(b"\xac\x02"), Ok(300));
+        assert_eq!(read(b"\xff\xff\xff\xff\x0f"), Ok(u32::MAX));
+        assert_eq!(read(b"\xff\xff\xff\xff\x1f"), Err(DecodeError::Varint { field: "n" }));
+        assert_eq!(read(b"\x80\x80\x80\x80\x80\x00"), Err(DecodeError::Varint { field: "n" }));
+        let short = DecodeError::Short { field: "n", needed: 1, left: 0 };
+        assert_eq!(read(b"\x80"), Err(short));
+    }
+
+    #[test]
+    fn null_is_refused_where_it_is_not_allowed() {
+        let null = DecodeError::Null { field: "name" };
+        assert_eq!(reader(b"\xff\xff", false).get::<Text>("name"), Err(null.clone()));
+        assert_eq!(reader(b"\x00", true).nullable::<Text>("name", false), Err(null));
+        assert_eq!(reader(b"\x00", true).nullable::<Text>("name", true), Ok(None));
+    }
+
+    #[test]
+    fn a_string_is_checked_and_shares_its_memory() {
+        let input = Bytes::from_static(b"\x06topic");
+        let mut r = Reader::new(input.clone());
+        r.set_version(0, true);
+        let text: Text = r.get("name").unwrap();
+        assert_eq!(text, "topic");
+        assert_eq!(text.as_bytes().as_ptr(), input[1..].as_ptr());
+
+        let error = reader(b"\x04a\xffb", true).get::<Text>("name");
+        assert_eq!(error, Err(DecodeError::Utf8 { field: "name", valid: 1 }));
+    }
+
+    #[test]
+    fn a_tagged_field_ends_where_it_says() {
+        // One field with tag 0 and two bytes; the byte behind belongs to another.
+        let mut r = reader(b"\x01\x00\x02\x00\x07\x09", true);
+        let mut found = 0;
+        r.tags(|r, _| {
+            found = r.get::<i16>("found")?;
+            Ok(true)
+        })
+        .unwrap();
+        assert_eq!((found, r.left()), (7, 1));
+
+        let mut r = reader(b"\x01\x00\x02\x00\x07\x09", true);
+        let result = r.tags(|r, _| r.get::<i32>("found").map(|_| true));
+        assert_eq!(result, Err(DecodeError::Short { field: "found", needed: 4, left: 2 }));
+
+        let mut r = reader(b"\x01\x00\x02\x00\x07\x09", true);
+        let result = r.tags(|r, _| r.get::<i8>("found").map(|_| true));
+        assert_eq!(result, Err(DecodeError::TagSize { tag: 0, size: 2, read: 1 }));
+    }
+
+    #[test]
+    fn memory_comes_out_of_the_budget() {
+        // Sixty empty strings a byte each, and a budget for one of them.
+        let mut bytes = vec![61];
+        bytes.resize(61, 1);
+        let mut r = Reader::new(bytes.into());
+        r.set_version(0, true);
+        r.budget = size_of::<Text>();
+        let error = r.get::<Vec<Text>>("names").unwrap_err();
+        let wanted = ELEMENTS_AHEAD * size_of::<Text>();
+        let left = size_of::<Text>();
+        assert_eq!(error, DecodeError::Budget { field: "names", wanted, left });
+    }
+}

@@ -291,3 +291,76 @@ impl Writer {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::protocol::wire::Text;
+
+    #[test]
+    fn large_bytes_become_pieces_without_a_copy() {
+        let large = Bytes::from(vec![7; PIECE_BYTES_MIN]);
+        let mut w = Writer::new();
+        w.begin_frame();
+        w.put("before", &1i16).unwrap();
+        w.put("large", &large).unwrap();
+        w.put("hole", &Records::Hole(5000)).unwrap();
+        w.put("after", &2i8).unwrap();
+        let encoded = w.finish_frame().unwrap();
+
+        let [Piece::Bytes(head), Piece::Bytes(middle), Piece::Bytes(len), hole, Piece::Bytes(tail)] =
+            &encoded.pieces[..]
+        else {
+            panic!("{:?}", encoded.pieces)
+        };
+        assert_eq!(middle.as_ptr(), large.as_ptr());
+        assert_eq!(*hole, Piece::Hole(5000));
+        assert_eq!((&len[..], &tail[..]), (&5000i32.to_be_bytes()[..], &[2][..]));
+        assert_eq!(encoded.len, 4 + 2 + 4 + 1024 + 4 + 5000 + 1);
+        assert_eq!(head[..4], (encoded.len as u32 - 4).to_be_bytes());
+        assert_eq!(encoded.pieces.iter().map(Piece::len).sum::<u64>(), encoded.len);
+    }
+
+    #[test]
+    fn the_size_of_a_tagged_field_comes_before_it() {
+        let mut w = Writer::new();
+        w.set_version(0, true);
+        let mut tags = w.tags();
+        let text = Text::from("x".repeat(200));
+        w.tag(&mut tags, 3, |w| w.put("text", &text)).unwrap();
+        w.tag(&mut tags, 200, |w| w.put("number", &5i8)).unwrap();
+        let bytes = w.finish().to_bytes();
+        assert_eq!(bytes[..6], [2, 3, 0xca, 0x01, 0xc9, 0x01]);
+        assert_eq!(bytes[206..], [0xc8, 0x01, 1, 5]);
+    }
+
+    #[test]
+    fn bytes_in_a_tagged_field_stay_in_the_buffer() {
+        let mut w = Writer::new();
+        w.set_version(0, true);
+        let mut tags = w.tags();
+        let large = Bytes::from(vec![7; 4 * PIECE_BYTES_MIN]);
+        w.tag(&mut tags, 0, |w| w.put("large", &large)).unwrap();
+        assert_eq!(w.finish().pieces.len(), 1);
+    }
+
+    #[test]
+    fn a_string_too_long_for_its_length_is_refused() {
+        let text = Text::from("x".repeat(STRING_BYTES_MAX + 1));
+        let error = Writer::new().put("name", &text);
+        let (len, max) = (STRING_BYTES_MAX as u64 + 1, STRING_BYTES_MAX as u64);
+        assert_eq!(error, Err(EncodeError::TooLong { field: "name", len, max }));
+    }
+
+    #[test]
+    fn a_writer_is_as_new_after_finish_and_reset() {
+        let mut w = Writer::new();
+        w.put("number", &1i32).unwrap();
+        w.reset();
+        w.begin_frame();
+        assert_eq!(w.finish_frame().unwrap().to_bytes(), [0; 4][..]);
+        w.put("number", &7i8).unwrap();
+        assert_eq!(w.finish().to_bytes(), [7][..]);
+        assert_eq!(w.finish(), Encoded::default());
+    }
+}
