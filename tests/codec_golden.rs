@@ -1,6 +1,6 @@
 //! Bytes of a real Kafka 4.4: what it sent and understood, we read and write byte for byte.
 //!
-//! `golden/wire` was captured by `ci/capture_wire.rs`: a file per API, a line per exchange.
+//! `golden/wire` was captured by `ci/capture_wire`: a file per API, a line per exchange.
 
 use std::fs;
 use std::path::PathBuf;

@@ -111,7 +111,8 @@ impl Body<'_> {
             Type::F64 => self.out.extend((number as f64).to_be_bytes()),
             Type::Uuid => self.out.extend([number.to_be_bytes(), number.to_be_bytes()].concat()),
             Type::Text => {
-                let text: String = "Zürich–Łódź".chars().cycle().skip(len).take(len).collect();
+                let letters = "Zürich–Łódź".chars().cycle();
+                let text: String = letters.skip(len).take(len).collect();
                 self.text_len(field, Some(text.len()));
                 self.out.extend(text.bytes());
             }

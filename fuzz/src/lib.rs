@@ -6,7 +6,9 @@
 pub mod codec;
 pub mod records;
 
-pub const TARGETS: &[(&str, fn(&[u8]))] = &[
+pub type Target = (&'static str, fn(&[u8]));
+
+pub const TARGETS: &[Target] = &[
     ("request", codec::request),
     ("response", codec::response),
     ("metadata", codec::metadata),

@@ -85,17 +85,15 @@ fn metadata_record(messages: &[Message], out: &mut String) {
          -> Result<Option<Self>, DecodeError> {\n        Ok(Some(match (key, version) {",
         &|m| {
             let (from, to) = m.versions;
-            format!(
-                "            ({}, {from}..={to}) => MetadataRecord::{}(Message::decode(r, version)?),",
-                m.key,
-                variant(m)
-            )
+            let (key, variant) = (m.key, variant(m));
+            let record = format!("MetadataRecord::{variant}(Message::decode(r, version)?)");
+            format!("            ({key}, {from}..={to}) => {record},")
         },
         "            _ => return Ok(None),\n        }))\n    }\n",
     );
     list(
-        "    fn encode_known(&self, w: &mut Writer, version: i16) -> Result<(), EncodeError> {\n        \
-         match self {",
+        "    fn encode_known(&self, w: &mut Writer, version: i16) \
+         -> Result<(), EncodeError> {\n        match self {",
         &|m| format!("            MetadataRecord::{}(m) => m.encode(w, version),", variant(m)),
         "            MetadataRecord::Unknown { body, .. } => {\n                \
          w.put_raw(body);\n                Ok(())\n            }\n        }\n    }\n}",
@@ -104,8 +102,8 @@ fn metadata_record(messages: &[Message], out: &mut String) {
         put(
             out,
             format!(
-                "\nimpl From<{path}> for MetadataRecord {{\n    fn from(m: {path}) -> Self {{\n        \
-                 MetadataRecord::{}(m)\n    }}\n}}",
+                "\nimpl From<{path}> for MetadataRecord {{\n    \
+                 fn from(m: {path}) -> Self {{\n        MetadataRecord::{}(m)\n    }}\n}}",
                 variant(record),
                 path = path(record)
             ),
@@ -385,6 +383,7 @@ impl<'a> Module<'a> {
             (None, None) if sized => format!("!{this}.is_empty()"),
             (None, None) if field.ty == Type::Bool => this,
             (None, None) => format!("!crate::protocol::wire::is_default(&{this})"),
+            (Some(literal), None) if literal == "true" => format!("!{this}"),
             (Some(literal), None) => format!("{this} != {literal}"),
         }
     }

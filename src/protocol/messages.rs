@@ -7,7 +7,7 @@
 //! A record of the metadata log is framed: frame version, key and record version as unsigned
 //! varints, then the body, then nothing.
 
-#![allow(unused_imports, clippy::nonminimal_bool)]
+#![allow(unused_imports, clippy::nonminimal_bool, clippy::field_reassign_with_default)]
 
 use bytes::Bytes;
 

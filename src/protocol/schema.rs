@@ -199,7 +199,7 @@ impl Tables {
     }
 
     fn field(&mut self, indent: usize, line: &str, at: &str) {
-        assert!(indent % 2 == 0, "{at}: odd indent");
+        assert!(indent.is_multiple_of(2), "{at}: odd indent");
         let message = self.messages.last_mut().unwrap_or_else(|| panic!("{at}: of no message"));
         if let Some(name) = line.strip_prefix("  struct ") {
             message.shared.push(Struct { name: name.trim().to_string(), fields: vec![] });

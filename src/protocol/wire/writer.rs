@@ -308,17 +308,18 @@ mod tests {
         w.put("after", &2i8).unwrap();
         let encoded = w.finish_frame().unwrap();
 
-        let [Piece::Bytes(head), Piece::Bytes(middle), Piece::Bytes(len), hole, Piece::Bytes(tail)] =
-            &encoded.pieces[..]
+        let pieces = &encoded.pieces[..];
+        let [Piece::Bytes(head), Piece::Bytes(middle), Piece::Bytes(len), hole, tail] = pieces
         else {
-            panic!("{:?}", encoded.pieces)
+            panic!("{pieces:?}")
         };
         assert_eq!(middle.as_ptr(), large.as_ptr());
         assert_eq!(*hole, Piece::Hole(5000));
-        assert_eq!((&len[..], &tail[..]), (&5000i32.to_be_bytes()[..], &[2][..]));
+        assert_eq!(len[..], 5000i32.to_be_bytes());
+        assert_eq!(*tail, Piece::Bytes(Bytes::from_static(&[2])));
         assert_eq!(encoded.len, 4 + 2 + 4 + 1024 + 4 + 5000 + 1);
         assert_eq!(head[..4], (encoded.len as u32 - 4).to_be_bytes());
-        assert_eq!(encoded.pieces.iter().map(Piece::len).sum::<u64>(), encoded.len);
+        assert_eq!(pieces.iter().map(Piece::len).sum::<u64>(), encoded.len);
     }
 
     #[test]
