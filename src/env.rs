@@ -16,6 +16,8 @@ use self::net::{Conn, Net};
 
 pub mod clock;
 pub mod disk;
+#[cfg(any(test, fuzzing))]
+pub mod memory;
 pub mod net;
 pub mod probe;
 pub mod tokio;
