@@ -7,6 +7,7 @@ mod codec_golden;
 mod codec_hostile;
 mod codec_records;
 mod fuzz_corpus;
+mod log;
 mod wire_bytes;
 
 #[path = "../fuzz/src/lib.rs"]

@@ -33,7 +33,8 @@ impl<E: Env> Opening<'_, E> {
                 (count, last, true)
             }
         };
-        epochs_changed |= epochs.truncate_end(last.end);
+        // An epoch that wrote nothing is forgotten, as Kafka does; no reason to write the file.
+        epochs.truncate_end(last.end);
         let closed = all[..count - 1].iter().map(|(base, files)| Closed {
             base: *base,
             has_txn_index: files.txn_index,

@@ -1,0 +1,4 @@
+//! The log on a real Kafka's files: opened in place, read as consumers read, and written again.
+
+mod golden;
+mod sha256;
