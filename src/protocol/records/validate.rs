@@ -17,7 +17,7 @@ use super::compression::{
 };
 use super::crc;
 use super::record::RecordError;
-use super::walk::{Source, Streamed, outline};
+use super::walk::{Source, Streamed};
 use crate::protocol::error::ErrorCode;
 
 /// Faults told one by one; a record more is only counted.
@@ -230,7 +230,7 @@ fn check_records(
     let mut faults = Faults::default();
     let mut walked = Walked { max_timestamp_ms: -1, misnumbered: false };
     for index in 0..header.record_count() {
-        let record = outline(source).map_err(structure)?;
+        let record = source.outline().map_err(structure)?;
         walked.misnumbered |= i64::from(record.offset_delta) != i64::from(index);
         let timestamp_ms = header.timestamp_ms(record.timestamp_delta);
         walked.max_timestamp_ms = walked.max_timestamp_ms.max(timestamp_ms);

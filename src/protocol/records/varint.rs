@@ -9,20 +9,28 @@ pub const VARINT_BYTES_MAX: usize = 5;
 pub const VARLONG_BYTES_MAX: usize = 10;
 
 /// Reads a varint from `next`, which gives one byte at a time.
+#[inline]
 pub fn read_varint(next: impl FnMut() -> Result<u8, RecordError>) -> Result<i32, RecordError> {
     let raw = read(next, 32)?;
     let raw = u32::try_from(raw).map_err(|_| RecordError::Varint { bits: 32 })?;
     Ok((raw >> 1) as i32 ^ -((raw & 1) as i32))
 }
 
+#[inline]
 pub fn read_varlong(next: impl FnMut() -> Result<u8, RecordError>) -> Result<i64, RecordError> {
     let raw = read(next, 64)?;
     Ok((raw >> 1) as i64 ^ -((raw & 1) as i64))
 }
 
+#[inline]
 fn read(mut next: impl FnMut() -> Result<u8, RecordError>, bits: u32) -> Result<u64, RecordError> {
-    let mut value = 0u64;
-    for shift in (0..bits).step_by(7) {
+    let first = u64::from(next()?);
+    // Most lengths and deltas are small.
+    if first < 0x80 {
+        return Ok(first);
+    }
+    let mut value = first & 0x7f;
+    for shift in (7..bits).step_by(7) {
         let byte = next()?;
         let group = u64::from(byte & 0x7f);
         value |= group << shift;

@@ -72,25 +72,21 @@ pub(super) struct Outline {
     pub has_key: bool,
 }
 
-/// Bytes that are read once, front to back.
+/// Records that are read once, front to back.
 pub(super) trait Source {
-    fn byte(&mut self) -> Result<u8, RecordError>;
-    fn skip(&mut self, size: usize) -> Result<(), RecordError>;
+    /// Reads past one record, and checks that it is made right.
+    fn outline(&mut self) -> Result<Outline, RecordError>;
     fn is_at_end(&mut self) -> Result<bool, RecordError>;
 }
 
 impl Source for &[u8] {
-    #[inline]
-    fn byte(&mut self) -> Result<u8, RecordError> {
-        let (&byte, rest) = self.split_first().ok_or(RecordError::Cut)?;
+    fn outline(&mut self) -> Result<Outline, RecordError> {
+        let length = read_varint(|| self.byte())?;
+        let left = self.len();
+        let size = usize::try_from(length).ok().filter(|&size| size <= left);
+        let (record, rest) = self.split_at(size.ok_or(RecordError::Length { length, left })?);
         *self = rest;
-        Ok(byte)
-    }
-
-    #[inline]
-    fn skip(&mut self, size: usize) -> Result<(), RecordError> {
-        *self = self.get(size..).ok_or(RecordError::Cut)?;
-        Ok(())
+        outline(&mut { record })
     }
 
     fn is_at_end(&mut self) -> Result<bool, RecordError> {
@@ -98,7 +94,7 @@ impl Source for &[u8] {
     }
 }
 
-/// Compressed bytes, decompressed chunk by chunk.
+/// Compressed records, decompressed chunk by chunk.
 pub(super) struct Streamed<'a> {
     decompressor: Decompressor<'a>,
     at: usize,
@@ -109,94 +105,142 @@ impl<'a> Streamed<'a> {
         Streamed { decompressor, at: 0 }
     }
 
+    fn chunk(&self) -> &[u8] {
+        &self.decompressor.chunk()[self.at..]
+    }
+
     #[cold]
     fn refill(&mut self) -> Result<(), RecordError> {
         self.at = 0;
         self.decompressor.next_chunk()?;
         Ok(())
     }
-}
 
-impl Source for Streamed<'_> {
-    #[inline]
     fn byte(&mut self) -> Result<u8, RecordError> {
-        if self.at == self.decompressor.chunk().len() {
+        if self.chunk().is_empty() {
             self.refill()?;
         }
-        let byte = *self.decompressor.chunk().get(self.at).ok_or(RecordError::Cut)?;
+        let byte = *self.chunk().first().ok_or(RecordError::Cut)?;
         self.at += 1;
         Ok(byte)
     }
 
-    #[inline]
     fn skip(&mut self, mut size: usize) -> Result<(), RecordError> {
-        while size > self.decompressor.chunk().len() - self.at {
-            size -= self.decompressor.chunk().len() - self.at;
+        while size > self.chunk().len() {
+            size -= self.chunk().len();
             self.refill()?;
-            if self.decompressor.chunk().is_empty() {
+            if self.chunk().is_empty() {
                 return Err(RecordError::Cut);
             }
         }
         self.at += size;
         Ok(())
     }
+}
+
+impl Source for Streamed<'_> {
+    fn outline(&mut self) -> Result<Outline, RecordError> {
+        let length = read_varint(|| self.byte())?;
+        let left = usize::try_from(length).map_err(|_| RecordError::Length { length, left: 0 })?;
+        // Most records lie within one chunk.
+        if let Some(mut record) = self.chunk().get(..left) {
+            let outline = outline(&mut record)?;
+            self.at += left;
+            return Ok(outline);
+        }
+        outline(&mut Across { source: self, left })
+    }
 
     fn is_at_end(&mut self) -> Result<bool, RecordError> {
-        if self.at == self.decompressor.chunk().len() {
+        if self.chunk().is_empty() {
             self.refill()?;
         }
-        Ok(self.decompressor.chunk().is_empty())
+        Ok(self.chunk().is_empty())
     }
 }
 
-/// Reads past one record, and checks that it is made right.
-pub(super) fn outline(source: &mut impl Source) -> Result<Outline, RecordError> {
-    let length = read_varint(|| source.byte())?;
-    let left = usize::try_from(length).map_err(|_| RecordError::Length { length, left: 0 })?;
-    let mut fields = Fields { source, left };
+/// The bytes of one record, after its length.
+trait Body {
+    fn left(&self) -> usize;
+    fn byte(&mut self) -> Result<u8, RecordError>;
+    /// At most what is left.
+    fn skip(&mut self, size: usize) -> Result<(), RecordError>;
+}
 
-    fields.byte()?;
-    let timestamp_delta = read_varlong(|| fields.byte())?;
-    let offset_delta = read_varint(|| fields.byte())?;
-    let has_key = fields.skip_bytes_or_null()?;
-    fields.skip_bytes_or_null()?;
-    let count = read_varint(|| fields.byte())?;
-    if usize::try_from(count).is_err() {
-        return Err(RecordError::HeaderCount { count, left: fields.left });
+impl Body for &[u8] {
+    #[inline]
+    fn left(&self) -> usize {
+        self.len()
     }
-    for _ in 0..count {
-        if !fields.skip_bytes_or_null()? {
-            return Err(RecordError::HeaderKey);
-        }
-        fields.skip_bytes_or_null()?;
+
+    #[inline]
+    fn byte(&mut self) -> Result<u8, RecordError> {
+        let (&byte, rest) = self.split_first().ok_or(RecordError::Cut)?;
+        *self = rest;
+        Ok(byte)
     }
-    match fields.left {
-        0 => Ok(Outline { timestamp_delta, offset_delta, has_key }),
-        left => Err(RecordError::Surplus { left }),
+
+    #[inline]
+    fn skip(&mut self, size: usize) -> Result<(), RecordError> {
+        *self = &self[size..];
+        Ok(())
     }
 }
 
-/// The part of a source that one record may read.
-struct Fields<'a, S> {
-    source: &'a mut S,
+/// A record that begins in one chunk and ends in another.
+struct Across<'a, 'b> {
+    source: &'a mut Streamed<'b>,
     left: usize,
 }
 
-impl<S: Source> Fields<'_, S> {
-    #[inline]
+impl Body for Across<'_, '_> {
+    fn left(&self) -> usize {
+        self.left
+    }
+
     fn byte(&mut self) -> Result<u8, RecordError> {
         self.left = self.left.checked_sub(1).ok_or(RecordError::Cut)?;
         self.source.byte()
     }
 
-    /// Whether there were bytes, if none at all. Any negative length means null.
-    #[inline]
-    fn skip_bytes_or_null(&mut self) -> Result<bool, RecordError> {
-        let length = read_varint(|| self.byte())?;
-        let Ok(size) = usize::try_from(length) else { return Ok(false) };
-        let left = self.left;
-        self.left = left.checked_sub(size).ok_or(RecordError::Length { length, left })?;
-        self.source.skip(size)?;
-        Ok(true)
+    fn skip(&mut self, size: usize) -> Result<(), RecordError> {
+        self.left -= size;
+        self.source.skip(size)
     }
+}
+
+#[inline]
+fn outline(body: &mut impl Body) -> Result<Outline, RecordError> {
+    body.byte()?;
+    let timestamp_delta = read_varlong(|| body.byte())?;
+    let offset_delta = read_varint(|| body.byte())?;
+    let has_key = skip_bytes_or_null(body)?;
+    skip_bytes_or_null(body)?;
+    let count = read_varint(|| body.byte())?;
+    if count < 0 {
+        return Err(RecordError::HeaderCount { count, left: body.left() });
+    }
+    for _ in 0..count {
+        if !skip_bytes_or_null(body)? {
+            return Err(RecordError::HeaderKey);
+        }
+        skip_bytes_or_null(body)?;
+    }
+    match body.left() {
+        0 => Ok(Outline { timestamp_delta, offset_delta, has_key }),
+        left => Err(RecordError::Surplus { left }),
+    }
+}
+
+/// Whether there were bytes, if none at all. Any negative length means null.
+#[inline]
+fn skip_bytes_or_null(body: &mut impl Body) -> Result<bool, RecordError> {
+    let length = read_varint(|| body.byte())?;
+    let Ok(size) = usize::try_from(length) else { return Ok(false) };
+    let left = body.left();
+    if size > left {
+        return Err(RecordError::Length { length, left });
+    }
+    body.skip(size)?;
+    Ok(true)
 }
