@@ -11,11 +11,10 @@ use flate2::write::GzEncoder;
 
 pub mod lz4;
 pub mod snappy;
+pub mod zstd;
 
 /// What gzip and zstd decompress at a time; the others have blocks of their own.
 const CHUNK_BYTES: usize = 64 << 10;
-/// The largest window that Kafka's own readers take: levels 1 to 22 stay within.
-const ZSTD_WINDOW_LOG_MAX: u32 = 27;
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Codec {
@@ -111,7 +110,7 @@ enum Stage<'a> {
     Gzip(GzDecoder<&'a [u8]>),
     Snappy(snappy::Blocks<'a>),
     Lz4(lz4::Blocks<'a>),
-    Zstd(zstd::stream::read::Decoder<'static, &'a [u8]>),
+    Zstd(zstd::Frames<'a>),
 }
 
 impl<'a> Decompressor<'a> {
@@ -127,7 +126,7 @@ impl<'a> Decompressor<'a> {
                 Stage::Snappy(snappy::Blocks::new(data).map_err(|e| damaged(codec, e))?)
             }
             Codec::Lz4 => Stage::Lz4(lz4::Blocks::new(data).map_err(|e| damaged(codec, e))?),
-            Codec::Zstd => Stage::Zstd(zstd_decoder(data).map_err(|e| damaged(codec, e))?),
+            Codec::Zstd => Stage::Zstd(zstd::Frames::new(data).map_err(|e| damaged(codec, e))?),
         };
         Ok(Decompressor { codec, stage, buffer: Vec::new(), produced: 0, bytes_max })
     }
@@ -144,7 +143,10 @@ impl<'a> Decompressor<'a> {
                 Ok(())
             }
             Stage::Gzip(decoder) => gunzip_chunk(decoder, buffer),
-            Stage::Zstd(decoder) => read_chunk(decoder, buffer),
+            Stage::Zstd(frames) => {
+                buffer.resize(CHUNK_BYTES, 0);
+                frames.next_chunk(buffer)
+            }
             Stage::Snappy(blocks) => blocks.next_block(buffer),
             Stage::Lz4(blocks) => blocks.next_block(buffer),
         };
@@ -161,12 +163,6 @@ impl<'a> Decompressor<'a> {
     pub fn chunk(&self) -> &[u8] {
         &self.buffer
     }
-}
-
-fn zstd_decoder(data: &[u8]) -> io::Result<zstd::stream::read::Decoder<'static, &[u8]>> {
-    let mut decoder = zstd::stream::read::Decoder::with_buffer(data)?;
-    decoder.window_log_max(ZSTD_WINDOW_LOG_MAX)?;
-    Ok(decoder)
 }
 
 /// Members may be concatenated. Like Java, ends at whatever does not begin as another member.
@@ -212,7 +208,7 @@ enum Sink {
     Gzip(GzEncoder<Vec<u8>>),
     Snappy(snappy::Writer),
     Lz4(Box<lz4_flex::frame::FrameEncoder<Vec<u8>>>),
-    Zstd(zstd::stream::write::Encoder<'static, Vec<u8>>),
+    Zstd(::zstd::stream::write::Encoder<'static, Vec<u8>>),
 }
 
 const IN_MEMORY: &str = "compressing into memory does not fail";
@@ -230,8 +226,8 @@ impl Compressor {
             Codec::Snappy => Sink::Snappy(snappy::Writer::new(out)),
             Codec::Lz4 => Sink::Lz4(Box::new(lz4::encoder(out))),
             Codec::Zstd => {
-                let level = level.unwrap_or(zstd::DEFAULT_COMPRESSION_LEVEL);
-                Sink::Zstd(zstd::stream::write::Encoder::new(out, level).expect(IN_MEMORY))
+                let level = level.unwrap_or(::zstd::DEFAULT_COMPRESSION_LEVEL);
+                Sink::Zstd(::zstd::stream::write::Encoder::new(out, level).expect(IN_MEMORY))
             }
         };
         Compressor { sink }
