@@ -109,7 +109,7 @@ fn bytes_behind_a_request_are_ignored_as_kafka_does() {
 }
 
 /// Cuts, flips, or claims: the ways in which real bytes go wrong.
-fn damage(bytes: &mut Vec<u8>, draw: &mut Draw) {
+pub fn damage(bytes: &mut Vec<u8>, draw: &mut Draw) {
     for _ in 0..1 + draw.below(3) {
         if bytes.is_empty() {
             return;
