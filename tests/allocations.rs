@@ -80,6 +80,7 @@ fn rules() -> Rules {
         compacted: true,
         compression: None,
         zstd_allowed: true,
+        decompressed_record_bytes_max: i32::MAX as u32,
         decompressed_bytes_max: 64 << 20,
     }
 }

@@ -72,6 +72,7 @@ fn rules(how: u8) -> Rules {
         compacted: how & 2 != 0,
         compression: Codec::from_id(how >> 2 & 7).ok().filter(|_| how & 32 != 0).map(Into::into),
         zstd_allowed: how & 64 == 0,
+        decompressed_record_bytes_max: i32::MAX as u32,
         decompressed_bytes_max: DECOMPRESSED_BYTES_MAX,
     }
 }

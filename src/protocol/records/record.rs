@@ -34,6 +34,8 @@ pub enum RecordError {
     Varint { bits: u32 },
     #[error("a record says it has {length} bytes, {left} are left")]
     Length { length: i32, left: usize },
+    #[error("a compressed record of {length} bytes, at most {size_max} allowed")]
+    TooLarge { length: i32, size_max: u32 },
     #[error("a record holds {left} bytes more than its fields")]
     Surplus { left: usize },
     #[error("{count} headers in {left} bytes")]

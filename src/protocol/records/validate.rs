@@ -41,6 +41,9 @@ pub struct Rules {
     pub compression: Option<Compression>,
     /// The request is of a version whose consumers know zstd.
     pub zstd_allowed: bool,
+    /// `max.decompressed.message.bytes`: of each record in a compressed batch.
+    pub decompressed_record_bytes_max: u32,
+    /// Of all records of a batch together, which Kafka does not bound.
     pub decompressed_bytes_max: usize,
 }
 
@@ -119,7 +122,8 @@ pub fn validate(records: &Bytes, rules: &Rules) -> Result<Batch, Invalid> {
         codec => {
             let decompressor = Decompressor::new(codec, batch.body(), rules.decompressed_bytes_max);
             let decompressor = decompressor.map_err(compressed)?;
-            check_records(&mut Streamed::new(decompressor), &batch, rules)?
+            let record_bytes_max = rules.decompressed_record_bytes_max;
+            check_records(&mut Streamed::new(decompressor, record_bytes_max), &batch, rules)?
         }
     };
 

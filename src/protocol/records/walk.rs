@@ -98,11 +98,12 @@ impl Source for &[u8] {
 pub(super) struct Streamed<'a> {
     decompressor: Decompressor<'a>,
     at: usize,
+    record_bytes_max: u32,
 }
 
 impl<'a> Streamed<'a> {
-    pub fn new(decompressor: Decompressor<'a>) -> Streamed<'a> {
-        Streamed { decompressor, at: 0 }
+    pub fn new(decompressor: Decompressor<'a>, record_bytes_max: u32) -> Streamed<'a> {
+        Streamed { decompressor, at: 0, record_bytes_max }
     }
 
     fn chunk(&self) -> &[u8] {
@@ -142,6 +143,10 @@ impl Source for Streamed<'_> {
     fn outline(&mut self) -> Result<Outline, RecordError> {
         let length = read_varint(|| self.byte())?;
         let left = usize::try_from(length).map_err(|_| RecordError::Length { length, left: 0 })?;
+        let size_max = self.record_bytes_max;
+        if length as u32 > size_max {
+            return Err(RecordError::TooLarge { length, size_max });
+        }
         // Most records lie within one chunk.
         if let Some(mut record) = self.chunk().get(..left) {
             let outline = outline(&mut record)?;

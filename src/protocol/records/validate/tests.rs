@@ -24,6 +24,7 @@ fn rules() -> Rules {
         compacted: false,
         compression: None,
         zstd_allowed: true,
+        decompressed_record_bytes_max: i32::MAX as u32,
         decompressed_bytes_max: 64 << 20,
     }
 }
@@ -501,6 +502,19 @@ fn a_bomb_is_too_large_and_costs_no_memory() {
         ));
         validate(&bytes.to_bytes(), &rules()).unwrap();
     }
+}
+
+#[test]
+fn a_large_record_in_a_compressed_batch_is_an_invalid_record() {
+    let large = NewRecord { value: Some(vec![0; 70_000].into()), ..record(NOW_MS) };
+    let tight = Rules { decompressed_record_bytes_max: 1000, ..rules() };
+    for codec in [Codec::Gzip, Codec::Snappy, Codec::Lz4, Codec::Zstd] {
+        let bytes = batch(codec, vec![record(NOW_MS), large.clone()]).to_bytes();
+        refused(&bytes, &tight, ErrorCode::InvalidRecord);
+        let many = batch(codec, vec![record(NOW_MS); 500]).to_bytes();
+        validate(&many, &tight).unwrap();
+    }
+    validate(&batch(Codec::None, vec![large]).to_bytes(), &tight).unwrap();
 }
 
 #[test]
