@@ -47,6 +47,9 @@ pub mod text;
 pub mod transactions;
 pub mod truncate;
 
+#[cfg(test)]
+mod tests;
+
 /// One partition's records, and what is known of them.
 pub struct Log<E: Env> {
     env: E,

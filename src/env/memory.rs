@@ -207,7 +207,15 @@ impl Contents {
             match draw(3) {
                 0 => sector[..old.len()].copy_from_slice(&old),
                 1 => sector[..new.len()].copy_from_slice(&new),
-                _ => sector.fill_with(|| draw(256) as u8),
+                // Bytes that no write changed stay: disks write sectors whole.
+                _ => {
+                    for (at, byte) in sector.iter_mut().enumerate() {
+                        *byte = match (old.get(at), new.get(at)) {
+                            (Some(old), Some(new)) if old == new => *old,
+                            _ => draw(256) as u8,
+                        };
+                    }
+                }
             }
         }
         torn

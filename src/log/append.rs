@@ -43,6 +43,9 @@ pub enum AppendError {
     Io(#[from] io::Error),
     #[error("an earlier write failed; the log must be opened anew")]
     Failed,
+    /// Old bytes could show up again behind new ones: sync first.
+    #[error("the log was truncated, and that is not synced yet")]
+    TruncationUnsynced,
 }
 
 impl<E: Env> Log<E> {
@@ -142,6 +145,9 @@ impl<E: Env> Log<E> {
         let (batch_bytes, segment_bytes) = (batch.size_bytes(), self.config.segment_bytes);
         if self.failed {
             return Err(AppendError::Failed);
+        }
+        if self.unsynced.is_truncation_unsynced() {
+            return Err(AppendError::TruncationUnsynced);
         }
         if batch_bytes > segment_bytes {
             return Err(AppendError::TooLarge { batch_bytes, segment_bytes });

@@ -126,7 +126,19 @@ impl Mark {
     }
 }
 
+impl<F> Default for Round<F> {
+    fn default() -> Round<F> {
+        Round { files: Vec::new(), directories: BTreeSet::new() }
+    }
+}
+
 impl<F> Round<F> {
+    /// For tests without a loop.
+    #[cfg(test)]
+    pub fn into_parts(self) -> (Vec<F>, BTreeSet<PathBuf>) {
+        (self.files, self.directories)
+    }
+
     pub fn file(&mut self, file: F) {
         self.files.push(file);
     }
@@ -239,7 +251,7 @@ impl<E: Env> Committer<E> {
 
 /// The loop.
 async fn run<E: Env>(shared: Arc<Shared<E>>) {
-    let mut round = Round { files: Vec::new(), directories: BTreeSet::new() };
+    let mut round = Round::default();
     let mut taken: Vec<Arc<dyn Dirty<E>>> = Vec::new();
     let mut covered: Vec<(Arc<dyn Dirty<E>>, Offset)> = Vec::new();
     while shared.wait().await {

@@ -323,3 +323,6 @@ impl BatchMeta {
         (i64::from(self.last_sequence) - i64::from(self.offset_delta)).rem_euclid(1 << 31) as i32
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -236,6 +236,9 @@ impl<E: Env> Opening<'_, E> {
                 None => active.has_txn_index = true,
             }
         }
+        // What was settled is durable as a whole; what was scanned still wants its checkpoint.
+        let recovery_point =
+            if scanned { self.known.recovery_point.clamp(start, end) } else { end };
         let mut unsynced = Unsynced::default();
         unsynced.snapshots = restored.snapshots;
         unsynced.on_replayed(restored.replayed_bytes);
@@ -249,7 +252,7 @@ impl<E: Env> Opening<'_, E> {
             start,
             end,
             durable_end: end,
-            recovery_point: self.known.recovery_point.clamp(start, end),
+            recovery_point,
             epochs,
             producers: restored.producers,
             unsynced,

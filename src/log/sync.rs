@@ -44,6 +44,9 @@ pub struct Unsynced<F> {
     pub(super) bytes_since_checkpoint: u64,
     /// Tells a checkpoint that the log went back after it was begun.
     pub(super) truncations: u32,
+    /// The last truncation a sync has covered, and the one the sync under way will.
+    truncations_synced: u32,
+    truncations_syncing: u32,
     /// Made by this process: its index files may be missing yet.
     pub(super) created: bool,
 }
@@ -62,6 +65,8 @@ impl<F> Default for Unsynced<F> {
             bytes_since_snapshot: 0,
             bytes_since_checkpoint: 0,
             truncations: 0,
+            truncations_synced: 0,
+            truncations_syncing: 0,
             created: false,
         }
     }
@@ -100,6 +105,11 @@ impl<F: Clone> Unsynced<F> {
         self.truncations += 1;
         self.bytes_since_snapshot = bytes_since_snapshot;
         self.bytes_since_checkpoint = 0;
+    }
+
+    /// The log went back and that is not durable: old bytes could show up again behind new ones.
+    pub(super) fn is_truncation_unsynced(&self) -> bool {
+        self.truncations_synced != self.truncations
     }
 
     /// The sync under way makes nothing at or past `end` durable.
@@ -162,6 +172,7 @@ impl<E: Env> Log<E> {
             round.directory(self.dir.parent().unwrap_or(Path::new(".")));
         }
         unsynced.syncing = Some(self.end);
+        unsynced.truncations_syncing = unsynced.truncations;
         Some(self.end)
     }
 
@@ -169,6 +180,7 @@ impl<E: Env> Log<E> {
     pub fn on_synced(&mut self, end: Offset) -> Offset {
         let syncing = self.unsynced.syncing.take().expect("a sync ends once");
         assert!(syncing <= end, "the sync covers what it was begun for");
+        self.unsynced.truncations_synced = self.unsynced.truncations_syncing;
         // Less than asked for when the log was truncated meanwhile.
         self.durable_end = self.durable_end.max(syncing);
         self.check();

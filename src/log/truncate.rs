@@ -70,7 +70,7 @@ impl<E: Env> Log<E> {
         }))
     }
 
-    /// Makes the cut. What is appended next counts only once the cut is synced too.
+    /// Makes the cut. Nothing can be appended before it is synced.
     pub fn truncate(&mut self, cut: Cut, now_ms: i64) -> Result<(), TruncateError> {
         if cut.truncations != self.unsynced.truncations || cut.log_end != self.end {
             return Err(TruncateError::Stale);
@@ -124,6 +124,8 @@ impl<E: Env> Log<E> {
     }
 
     fn go_back(&mut self, end: Offset) {
+        // Where a batch spans the cut, even deleted records before it are gone.
+        self.start = self.start.min(end);
         self.end = end;
         self.durable_end = self.durable_end.min(end);
         self.recovery_point = self.recovery_point.min(end);

@@ -44,6 +44,8 @@ pub struct Trust {
 /// Where the index files say to begin.
 struct Entry {
     position: u64,
+    /// Where the batch there begins; the segment's base when it is the first one.
+    start: Offset,
     /// The last offset of the batch there, which has its entry.
     last: Option<u32>,
     index: SegmentIndex,
@@ -70,7 +72,7 @@ pub async fn tail<E: Env>(
     let (at, valid_bytes) = (entry.position, file_bytes.min(SEGMENT_BYTES_MAX));
     let mut scanner = Scanner::new(log.clone(), at, valid_bytes);
     let first_timestamp_ms = first_timestamp(&log, file_bytes).await?;
-    let mut end = base;
+    let mut end = entry.start;
     let mut invalid = None;
     loop {
         match scanner.header().await? {
@@ -114,7 +116,7 @@ pub async fn scan<E: Env>(
     let (started_at, valid_bytes) = (entry.position, file_bytes.min(SEGMENT_BYTES_MAX));
     let mut scanner = Scanner::thorough(log.clone(), started_at, valid_bytes);
     let first_timestamp_ms = first_timestamp(&log, file_bytes).await?;
-    let mut end = base;
+    let mut end = entry.start;
     let mut invalid = None;
     while invalid.is_none() {
         match scanner.header().await? {
@@ -177,8 +179,9 @@ pub fn write_index<E: Env>(env: &E, dir: &Path, loaded: &mut Loaded) -> io::Resu
 }
 
 impl Entry {
-    fn start() -> Entry {
-        Entry { position: 0, last: None, index: SegmentIndex::default(), rebuild: true }
+    fn start(base: Offset) -> Entry {
+        let index = SegmentIndex::default();
+        Entry { position: 0, start: base, last: None, index, rebuild: true }
     }
 
     fn take(&mut self, batch: &BatchHeader, base: Offset, at: u64, config: &LogConfig) {
@@ -206,28 +209,29 @@ async fn entry<E: Env>(
     rebuild: bool,
 ) -> io::Result<Entry> {
     if !files.has_indexes() || below < base {
-        return Ok(Entry::start());
+        return Ok(Entry::start(base));
     }
     let relative = u32::try_from((below.0 - base.0).min(i64::from(i32::MAX))).expect("bounded");
     let offsets = env.disk().open(&path(dir, base, Kind::Index), Open::Existing)?;
     let found = index::floor_offset(&offsets, u32::MAX, relative).await?;
-    let (mut position, mut last, mut offsets_written) = (0, None, 0);
+    let (mut position, mut start, mut last, mut offsets_written) = (0, base, None, 0);
     if let Some((at, entry)) = found {
         let mut scanner = Scanner::new(log.clone(), entry.position.into(), log.len()?);
         let named = base.plus(entry.last.into());
-        if !matches!(scanner.header().await?, Step::Batch(b) if b.last_offset() == named) {
-            return Ok(Entry::start());
+        match scanner.header().await? {
+            Step::Batch(batch) if batch.last_offset() == named => start = batch.base_offset(),
+            _ => return Ok(Entry::start(base)),
         }
         (position, last, offsets_written) = (entry.position.into(), Some(entry.last), at + 1);
     } else if rebuild {
-        return Ok(Entry::start());
+        return Ok(Entry::start(base));
     }
     let times = env.disk().open(&path(dir, base, Kind::TimeIndex), Open::Existing)?;
     let times_to = if rebuild { last.unwrap_or(0) } else { relative };
     let time = index::floor_time(&times, u32::MAX, |time| time.last <= times_to).await?;
     let times_written = time.map_or(0, |(at, _)| at + 1);
     let index = SegmentIndex::resume(offsets_written, times_written, time.map(|(_, entry)| entry));
-    Ok(Entry { position, last, index, rebuild })
+    Ok(Entry { position, start, last, index, rebuild })
 }
 
 async fn first_timestamp<F: File>(log: &F, file_bytes: u64) -> io::Result<Option<i64>> {

@@ -1,0 +1,276 @@
+use proptest::prelude::*;
+
+use super::*;
+use crate::env::memory::SECTOR_BYTES;
+use crate::log::epochs::Epochs;
+use crate::log::segment::{Kind, path};
+
+/// A log of a few segments, all of it written and nothing promised.
+async fn written(env: &MemoryEnv, batches: i64) -> Vec<Batch> {
+    let (mut log, _) = open(env, &small(), unclean(Offset(0))).await.unwrap();
+    for n in 0..batches {
+        append(&mut log, &numbered(Some((n % 3, (n / 3 * 2) as i32)), 2, 40 + n as usize * 7, n));
+    }
+    log.write_index().unwrap();
+    all(&log).await
+}
+
+fn active_log(env: &MemoryEnv) -> std::path::PathBuf {
+    let paths = env.disk().paths();
+    let mut logs = paths.into_iter().filter(|path| path.extension().is_some_and(|e| e == "log"));
+    logs.next_back().unwrap()
+}
+
+/// Opens twice: the second time finds what the first one left, and cuts nothing more.
+async fn reopened(env: &MemoryEnv, known: Known) -> Vec<Batch> {
+    let (log, _) = open(env, &small(), known).await.unwrap();
+    let (found, producers) = (all(&log).await, log.producers().clone());
+    assert_eq!(log.durable_end(), log.end(), "what recovery keeps is synced");
+    drop(log);
+    let lost = env.with_disk(env.disk().after_power_loss(|_| 0));
+    let (log, again) = open(&lost, &small(), known).await.unwrap();
+    assert_eq!((all(&log).await, again.cut_bytes), (found.clone(), 0));
+    assert_eq!(log.producers(), &producers);
+    found
+}
+
+fn whole_below(batches: &[Batch], bytes: usize, base: Offset) -> usize {
+    let before = batches.iter().take_while(|batch| batch.base_offset() < base).count();
+    let mut left = bytes;
+    let fits = |batch: &&Batch| match left.checked_sub(batch.size_bytes() as usize) {
+        Some(rest) => {
+            left = rest;
+            true
+        }
+        None => false,
+    };
+    before + batches[before..].iter().take_while(fits).count()
+}
+
+#[test]
+fn every_prefix_of_the_last_segment_opens_to_its_whole_batches() {
+    run(async {
+        let env = memory();
+        let batches = written(&env, 24).await;
+        let file = active_log(&env);
+        let bytes = env.disk().contents(&file).unwrap();
+        let (base, _) =
+            crate::log::segment::parse_name(file.file_name().unwrap().to_str().unwrap()).unwrap();
+        assert!(base > Offset(0) && bytes.len() > 500);
+        for len in 0..=bytes.len() {
+            let cut = env.with_disk(env.disk().copy());
+            cut.disk().put(&file, bytes[..len].to_vec());
+            let found = reopened(&cut, unclean(Offset(0))).await;
+            assert_eq!(found, batches[..whole_below(&batches, len, base)], "cut to {len}");
+        }
+    });
+}
+
+#[test]
+fn every_torn_sector_of_an_unsynced_log_ends_it_there() {
+    run(async {
+        let env = memory();
+        let batches = written(&env, 24).await;
+        for file in
+            env.disk().paths().into_iter().filter(|p| p.extension().is_some_and(|e| e == "log"))
+        {
+            let bytes = env.disk().contents(&file).unwrap();
+            let name = file.file_name().unwrap().to_str().unwrap();
+            let (base, _) = crate::log::segment::parse_name(name).unwrap();
+            for start in (0..bytes.len()).step_by(SECTOR_BYTES) {
+                for fill in [0x00, 0xff, 0x5a] {
+                    let mut torn = bytes.clone();
+                    let end = torn.len().min(start + SECTOR_BYTES);
+                    torn[start..end].fill(fill);
+                    let lost = env.with_disk(env.disk().copy());
+                    lost.disk().put(&file, torn);
+                    let found = reopened(&lost, unclean(Offset(0))).await;
+                    assert_eq!(found, batches[..whole_below(&batches, start, base)]);
+                }
+            }
+        }
+    });
+}
+
+#[test]
+fn damage_below_the_recovery_point_is_reported_and_cuts_nothing() {
+    run(async {
+        let env = memory();
+        let batches = written(&env, 24).await;
+        let end = batches.last().unwrap().next_offset();
+        let file = active_log(&env);
+        let bytes = env.disk().contents(&file).unwrap();
+        // The last batch, of which the index says nothing yet.
+        let mut rotten = bytes.clone();
+        *rotten.last_mut().unwrap() ^= 1;
+        let short = bytes[..bytes.len() - 1].to_vec();
+        for damaged in [rotten, short] {
+            let env = env.with_disk(env.disk().copy());
+            env.disk().put(&file, damaged.clone());
+            let point = Offset(end.0 + 2);
+            let Err(OpenError::Damaged { at, recovery_point, what, .. }) =
+                open(&env, &small(), unclean(point)).await
+            else {
+                panic!("damage is reported")
+            };
+            assert_eq!(at, batches.last().unwrap().base_offset(), "{what}");
+            assert_eq!(recovery_point, point);
+            assert_eq!(env.disk().contents(&file).unwrap(), damaged);
+        }
+        // All of it gone.
+        let empty = memory();
+        let missing = open(&empty, &small(), unclean(Offset(5))).await;
+        assert!(matches!(missing, Err(OpenError::Damaged { .. })));
+    });
+}
+
+#[test]
+fn a_missing_index_is_made_again_as_it_was() {
+    run(async {
+        let env = memory();
+        let (mut log, _) = open(&env, &small(), unclean(Offset(0))).await.unwrap();
+        for n in 0..40 {
+            append(&mut log, &batch(2, 120, n));
+        }
+        let bases: Vec<Offset> = log.closed.iter().map(|closed| closed.base).collect();
+        let known = close(log).await;
+        for base in bases {
+            for kind in [Kind::Index, Kind::TimeIndex] {
+                let file = path(Path::new(DIR), base, kind);
+                let before = env.disk().contents(&file).unwrap();
+                env.disk().remove(&file).unwrap();
+                let (_, report) = open(&env, &small(), known).await.unwrap();
+                assert_eq!(report.rebuilt_indexes, [base]);
+                assert_eq!(env.disk().contents(&file).unwrap(), before);
+            }
+        }
+    });
+}
+
+#[test]
+fn a_log_of_another_topic_is_refused() {
+    run(async {
+        let env = memory();
+        drop(open(&env, &small(), unclean(Offset(0))).await.unwrap());
+        let other = Uuid([1; 16]);
+        let known = unclean(Offset(0));
+        let config = Arc::new(small());
+        let opened = Log::open(env, Path::new(DIR), other, config, known, 0).await;
+        assert!(matches!(opened, Err(OpenError::Identity { found: ID, .. })));
+    });
+}
+
+#[derive(Clone, Copy, Debug)]
+enum Step {
+    Append(u8),
+    Sync,
+    /// A sync begins, and the power goes before it ends or after.
+    BeginSync,
+    Checkpoint,
+    /// The owner writes the checkpoint file.
+    Publish,
+    Truncate(u8),
+}
+
+fn step() -> impl Strategy<Value = Step> {
+    prop_oneof![
+        8 => any::<u8>().prop_map(Step::Append),
+        3 => Just(Step::Sync),
+        1 => Just(Step::BeginSync),
+        2 => Just(Step::Checkpoint),
+        2 => Just(Step::Publish),
+        1 => any::<u8>().prop_map(Step::Truncate),
+    ]
+}
+
+/// Runs the steps, loses the power, and opens what is left.
+async fn survives(steps: Vec<Step>, seed: u64) {
+    let env = memory();
+    let mut random = seed | 1;
+    let mut draw = move |bound: u32| {
+        random = random.wrapping_mul(6364136223846793005).wrapping_add(1442695040888963407);
+        (random >> 33) as u32 % bound
+    };
+    let mut epoch = 0;
+    let (mut published, mut begun) = (Offset(0), None);
+    let mut unsynced_truncation: Option<Vec<Batch>> = None;
+    let (mut log, _) = open(&env, &small(), unclean(Offset(0))).await.unwrap();
+    for step in steps {
+        match step {
+            Step::Append(n) => {
+                if unsynced_truncation.is_some() {
+                    if let Some(end) = begun.take() {
+                        log.on_synced(end);
+                    }
+                    sync(&mut log).await;
+                    unsynced_truncation = None;
+                }
+                let stamp = i64::from(n);
+                append_at(
+                    &mut log,
+                    &batch(1 + usize::from(n % 4), 30 + 5 * usize::from(n), stamp),
+                    epoch,
+                );
+            }
+            Step::Sync if begun.is_none() => {
+                sync(&mut log).await;
+                unsynced_truncation = None;
+            }
+            Step::BeginSync if begun.is_none() => {
+                let mut round = Round::default();
+                begun = log.begin_sync(&mut round);
+                if begun.is_some() {
+                    carry_out(&log, round).await;
+                }
+            }
+            Step::Sync | Step::BeginSync => {
+                log.on_synced(begun.take().unwrap());
+            }
+            Step::Checkpoint => checkpoint(&mut log).await,
+            Step::Publish => published = log.recovery_point(),
+            Step::Truncate(n) => {
+                let to = Offset(log.start().0 + i64::from(n) % (log.end().0 - log.start().0 + 1));
+                // As the contract asks: the recovery point goes down on the disk first.
+                published = published.min(to);
+                if let Some(truncation) = log.begin_truncate(to).unwrap() {
+                    let before = all(&log).await;
+                    unsynced_truncation.get_or_insert(before);
+                    let cut = truncation.resolve().await.unwrap();
+                    published = published.min(cut.end());
+                    log.truncate(cut, 0).unwrap();
+                    epoch += 1;
+                }
+            }
+        }
+    }
+    let (durable, mut before) = (log.durable_end(), all(&log).await);
+    if let Some(longer) = unsynced_truncation {
+        assert!(longer.starts_with(&before));
+        before = longer;
+    }
+    let lost = env.with_disk(env.disk().after_power_loss(&mut draw));
+    let (log, _) = match open(&lost, &small(), unclean(published)).await {
+        Ok(opened) => opened,
+        Err(error) => panic!("{error}"),
+    };
+    let after = all(&log).await;
+    assert!(log.end() >= durable, "{} kept of {durable} synced", log.end());
+    assert!(before.starts_with(&after), "a prefix of what was written");
+    let mut expected = Epochs::default();
+    for batch in &after {
+        expected.assign(batch.leader_epoch(), batch.base_offset());
+    }
+    assert_eq!(log.epochs(), &expected, "the epochs of what is left");
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 300, failure_persistence: None, ..ProptestConfig::default() })]
+
+    #[test]
+    fn a_power_loss_leaves_a_prefix_that_holds_all_that_was_synced(
+        steps in proptest::collection::vec(step(), 0..40),
+        seed in any::<u64>(),
+    ) {
+        run(survives(steps, seed));
+    }
+}
