@@ -4,6 +4,7 @@
 
 pub mod client;
 pub mod config;
+pub mod controller;
 pub mod env;
 pub mod log;
 pub mod metadata;

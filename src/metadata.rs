@@ -10,4 +10,5 @@ pub mod handle;
 pub mod image;
 pub mod kept;
 pub mod map;
+pub mod record;
 pub mod topic;
