@@ -8,8 +8,10 @@
 //! `operation` what an operation is, `handle` how to ask for one, `driver` runs them one by one.
 //! The others decide, and are pure.
 
+pub mod bootstrap;
 pub mod brokers;
 pub mod configs;
+pub mod driver;
 pub mod features;
 pub mod handle;
 pub mod leaders;

@@ -11,4 +11,6 @@ pub mod image;
 pub mod kept;
 pub mod map;
 pub mod record;
+pub mod replay;
+pub mod snapshot;
 pub mod topic;

@@ -176,7 +176,7 @@ mod tests {
 
     /// Every ISR, ELR, leader, set of live brokers and wanted ISR of three replicas.
     fn every_case(mut check: impl FnMut(&Partition, &[NodeId], &[NodeId], Election, bool, Target)) {
-        for case in 0..8 * 8 * 8 * 8 * 4 * 2 * 3 {
+        for case in 0..8u32 * 8 * 8 * 8 * 4 * 2 * 3 {
             let mut rest = case;
             let mut take = |count| {
                 let taken = rest % count;
@@ -233,8 +233,9 @@ mod tests {
     fn whoever_is_complete_and_alive_gets_elected() {
         every_case(|partition, isr, alive, _, elr_enabled, target| {
             let kept = if isr.is_empty() && !elr_enabled { &partition.isr[..] } else { isr };
-            let elr =
-                |id| elr_enabled && (partition.elr.contains(id) || partition.isr.contains(id));
+            let elr = |id: &NodeId| {
+                elr_enabled && (partition.elr.contains(id) || partition.isr.contains(id))
+            };
             let eligible = |id: &&NodeId| kept.contains(id) || (kept.is_empty() && elr(id));
             if alive.iter().any(|id| eligible(&id)) {
                 assert!(target.leader.is_some(), "{partition:?} to {isr:?} with {alive:?}");

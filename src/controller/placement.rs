@@ -81,9 +81,11 @@ impl Placer {
                 return Err(PlacementError::AllFenced { wanted });
             }
         }
-        for rack in &mut self.racks {
-            rack.active_start += 1;
-            rack.fenced_start += 1;
+        if self.start.is_multiple_of(rack_count) {
+            for rack in &mut self.racks {
+                rack.active_start += 1;
+                rack.fenced_start += 1;
+            }
         }
         Ok(replicas)
     }

@@ -44,12 +44,11 @@ pub fn create(
     }
     let mut records = Vec::new();
     let mut response = CreateTopicsResponse::default();
-    let collisions = Collisions::of(context.image);
     for (topic, repeated) in once_each(&request.topics) {
         let created = if repeated {
             Err(Refusal::new(ErrorCode::InvalidRequest, "Duplicate topic name."))
         } else {
-            create_one(context, topic, &collisions)
+            create_one(context, topic)
         };
         let result = match created {
             Ok((topic_records, result)) => {
@@ -119,22 +118,14 @@ fn check_size(context: &Context<'_>, request: &CreateTopicsRequest) -> Result<()
     Ok(())
 }
 
-/// Names that metrics could not tell apart: `.` and `_` look the same there.
-struct Collisions(BTreeMap<String, String>);
-
-impl Collisions {
-    fn of(image: &Image) -> Collisions {
-        let odd = image.topic_ids.keys().filter(|name| name.contains(['.', '_']));
-        Collisions(odd.map(|name| (flattened(name), name.to_string())).collect())
+/// A topic whose name metrics could not tell from this one: `.` and `_` look the same there.
+fn collision<'a>(image: &'a Image, name: &str) -> Option<&'a str> {
+    if !name.contains(['.', '_']) {
+        return None;
     }
-
-    fn with(&self, name: &str) -> Option<&str> {
-        name.contains(['.', '_']).then(|| self.0.get(&flattened(name)).map(String::as_str))?
-    }
-}
-
-fn flattened(name: &str) -> String {
-    name.replace('.', "_")
+    let flat = |c: u8| if c == b'.' { b'_' } else { c };
+    let alike = |other: &str| other.bytes().map(flat).eq(name.bytes().map(flat));
+    image.topic_ids.keys().map(|other| &**other).find(|other| alike(other))
 }
 
 /// Kafka's rules for the name of a topic, with its words.
@@ -158,11 +149,7 @@ pub fn check_name(name: &str) -> Result<(), Refusal> {
 
 type Created = (Vec<MetadataRecord>, CreatableTopicResult);
 
-fn create_one(
-    context: &mut Context<'_>,
-    topic: &CreatableTopic,
-    collisions: &Collisions,
-) -> Result<Created, Refusal> {
+fn create_one(context: &mut Context<'_>, topic: &CreatableTopic) -> Result<Created, Refusal> {
     if &*topic.name == METADATA_TOPIC {
         let message = format!("Creation of internal topic {METADATA_TOPIC} is prohibited.");
         return Err(Refusal::new(ErrorCode::InvalidRequest, message));
@@ -172,7 +159,7 @@ fn create_one(
         let message = format!("Topic '{}' already exists.", topic.name);
         return Err(Refusal::new(ErrorCode::TopicAlreadyExists, message));
     }
-    if let Some(existing) = collisions.with(&topic.name) {
+    if let Some(existing) = collision(context.image, &topic.name) {
         let message = format!("Topic '{}' collides with existing topic: {existing}", topic.name);
         return Err(Refusal::new(ErrorCode::InvalidTopicException, message));
     }
