@@ -12,9 +12,12 @@ use std::task::{Context, Poll};
 use ottla::env::net::{Conn, Listener, Net};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
-use self::wires::{Socket, Wires};
+use self::socket::Socket;
+use self::wires::Wires;
 
+pub mod end;
 pub mod link;
+pub mod socket;
 pub mod wires;
 
 #[cfg(test)]
@@ -66,7 +69,8 @@ impl Net for SimNet {
     }
 
     async fn listen(&self, at: SocketAddr) -> io::Result<SimListener> {
-        if host_of(at.ip(), self.host) != Some(self.host) {
+        // There is no IPv6 here.
+        if at.is_ipv6() || host_of(at.ip(), self.host) != Some(self.host) {
             return Err(io::ErrorKind::AddrNotAvailable.into());
         }
         let (port, id) = self.wires.listen(self.host, at.port())?;

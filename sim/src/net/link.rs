@@ -13,8 +13,8 @@ use crate::chance::Chance;
 pub struct Link {
     pub latency_micros: Range<u64>,
     pub bytes_per_second: u64,
-    /// The share of segments that TCP has to send again, much later.
-    pub loss: f64,
+    /// Of a million segments, those that TCP has to send again, much later.
+    pub loss_ppm: u32,
     /// Nothing passes.
     pub cut: bool,
     /// Nobody answers a SYN, and what is established goes on.
@@ -26,7 +26,7 @@ impl Default for Link {
         Link {
             latency_micros: 50..1500,
             bytes_per_second: 1 << 30,
-            loss: 0.0,
+            loss_ppm: 0,
             cut: false,
             connects_hang: false,
         }
@@ -79,7 +79,7 @@ impl Links {
         }
         let link = self.get(from, to);
         let mut micros = chance.between(link.latency_micros.clone());
-        if chance.happens(link.loss) {
+        if chance.happens(f64::from(link.loss_ppm) / 1e6) {
             micros += chance.between(RESENT_MICROS);
         }
         Duration::from_micros(micros)

@@ -13,30 +13,12 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
-use bytes::Bytes;
-use tokio::io::ReadBuf;
-
+use super::end::{End, Life, Load, RETRY_FIRST, Segment, wake};
 use super::link::Links;
+use super::socket::Socket;
 use crate::agenda::Agenda;
 use crate::chance::{Chance, Subsystem};
 use crate::trace::Trace;
-
-/// What a sender may have out: the usual, and that of a peer with very little memory.
-const WINDOW_BYTES: usize = 64 << 10;
-const WINDOW_BYTES_TINY: usize = 700;
-const TINY: f64 = 0.02;
-
-const SEGMENT_BYTES_MAX: usize = 16 << 10;
-
-/// How often a read or write is carried out in part, and a write travels in small pieces.
-const SHORT: f64 = 0.05;
-const SPLIT: f64 = 0.05;
-
-const RETRY_FIRST: Duration = Duration::from_millis(200);
-const RETRY_MAX: Duration = Duration::from_secs(5);
-
-/// After this long without an answer a host gives the connection up.
-const SILENCE_MAX: Duration = Duration::from_secs(900);
 
 const BACKLOG_LEN_MAX: usize = 1024;
 
@@ -49,11 +31,11 @@ pub struct Wires {
 }
 
 #[derive(Default)]
-struct State {
+pub(super) struct State {
     hosts: Vec<Host>,
     links: Links,
     listeners: BTreeMap<(usize, u16), Backlog>,
-    connections: BTreeMap<u64, [End; 2]>,
+    pub(super) connections: BTreeMap<u64, [End; 2]>,
     connections_made: u64,
     handshakes: u64,
     listeners_made: u64,
@@ -69,53 +51,6 @@ struct Backlog {
     id: u64,
     waiting: VecDeque<Socket>,
     acceptor: Option<Waker>,
-}
-
-/// One side of a connection; `side` 0 connected, 1 accepted.
-struct End {
-    host: usize,
-    address: SocketAddr,
-    life: Life,
-    chance: Chance,
-    received: VecDeque<Bytes>,
-    /// Bytes that were read here and the peer does not know it yet.
-    unreported: usize,
-    reporting: bool,
-    peer_finished: bool,
-    broken: Option<ErrorKind>,
-    reader: Option<Waker>,
-    writer: Option<Waker>,
-    window: usize,
-    /// Bytes taken from the writer here that the peer has not been known to read.
-    out: usize,
-    finished: bool,
-    wire: VecDeque<Segment>,
-    pumping: bool,
-    /// When the link is free for the next byte, and when the last segment arrives.
-    departs: Duration,
-    arrives: Duration,
-    held_until: Duration,
-    stalled_since: Option<Duration>,
-    retry: Duration,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq)]
-enum Life {
-    Open,
-    /// Closed by its process, or by the kernel for it. The wire is still emptied.
-    Closed,
-    /// The host lost its power, and with it all memory of the connection.
-    Forgotten,
-}
-
-struct Segment {
-    at: Duration,
-    load: Load,
-}
-
-enum Load {
-    Data(Bytes),
-    Finish,
 }
 
 impl Wires {
@@ -196,6 +131,15 @@ impl Wires {
         let (id, side) = ends[state.hosts[host].chance.index(ends.len())];
         state.connections.get_mut(&id).expect("just listed")[side].held_until =
             self.agenda.now() + wait;
+    }
+
+    /// Lets go of everything that is held, and mends every link.
+    pub fn heal(&self) {
+        let mut state = self.state();
+        state.links.heal_all();
+        for end in state.connections.values_mut().flatten() {
+            end.held_until = Duration::ZERO;
+        }
     }
 
     pub fn connections(&self) -> usize {
@@ -281,15 +225,15 @@ impl Wires {
         let ends = [End::new(host, local, chance(0)), End::new(peer, accepted, chance(1))];
         state.connections.insert(id, ends);
         let backlog = state.listeners.get_mut(&(peer, to.port())).expect("checked above");
-        backlog.waiting.push_back(Socket { wires: self.clone(), id, side: 1 });
+        backlog.waiting.push_back(Socket::new(self, id, 1));
         if let Some(acceptor) = backlog.acceptor.take() {
             acceptor.wake();
         }
         self.record(format!("connection {id} from {local} to {accepted}"));
-        Ok(Socket { wires: self.clone(), id, side: 0 })
+        Ok(Socket::new(self, id, 0))
     }
 
-    fn state(&self) -> MutexGuard<'_, State> {
+    pub(super) fn state(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -300,7 +244,7 @@ impl Wires {
     // What happens to a connection.
 
     /// Puts a load on the wire of `side`.
-    fn send(&self, state: &mut State, id: u64, side: usize, load: Load) {
+    pub(super) fn send(&self, state: &mut State, id: u64, side: usize, load: Load) {
         let Some(ends) = state.connections.get_mut(&id) else { return };
         let (from, to) = (ends[side].host, ends[1 - side].host);
         let end = &mut ends[side];
@@ -408,7 +352,7 @@ impl Wires {
         });
     }
 
-    fn close(&self, state: &mut State, id: u64, side: usize) {
+    pub(super) fn close(&self, state: &mut State, id: u64, side: usize) {
         let Some(ends) = state.connections.get_mut(&id) else { return };
         let end = &mut ends[side];
         if end.life != Life::Open {
@@ -429,7 +373,7 @@ impl Wires {
     }
 
     /// Tells the peer that there is room again.
-    fn report(&self, state: &mut State, id: u64, side: usize) {
+    pub(super) fn report(&self, state: &mut State, id: u64, side: usize) {
         let Some(ends) = state.connections.get_mut(&id) else { return };
         if ends[side].reporting || ends[side].unreported == 0 {
             return;
@@ -506,161 +450,5 @@ impl State {
         if self.connections.get(&id).is_some_and(|ends| ends.iter().all(done)) {
             self.connections.remove(&id);
         }
-    }
-}
-
-impl End {
-    fn new(host: usize, address: SocketAddr, mut chance: Chance) -> End {
-        let window = if chance.happens(TINY) { WINDOW_BYTES_TINY } else { WINDOW_BYTES };
-        End {
-            host,
-            address,
-            life: Life::Open,
-            chance,
-            received: VecDeque::new(),
-            unreported: 0,
-            reporting: false,
-            peer_finished: false,
-            broken: None,
-            reader: None,
-            writer: None,
-            window,
-            out: 0,
-            finished: false,
-            wire: VecDeque::new(),
-            pumping: false,
-            departs: Duration::ZERO,
-            arrives: Duration::ZERO,
-            held_until: Duration::ZERO,
-            stalled_since: None,
-            retry: RETRY_FIRST,
-        }
-    }
-
-    /// How long to wait for the next try; `None` when the host gives up.
-    fn next_retry(&mut self, now: Duration) -> Option<Duration> {
-        let since = *self.stalled_since.get_or_insert(now);
-        let retry = self.retry;
-        self.retry = (retry * 2).min(RETRY_MAX);
-        (now - since < SILENCE_MAX).then_some(retry)
-    }
-}
-
-fn wake(waker: &mut Option<Waker>) {
-    if let Some(waker) = waker.take() {
-        waker.wake();
-    }
-}
-
-/// A process's hold on one end. Dropped: closed.
-pub struct Socket {
-    wires: Wires,
-    id: u64,
-    side: usize,
-}
-
-impl Socket {
-    pub fn local(&self) -> SocketAddr {
-        self.address(self.side)
-    }
-
-    pub fn peer(&self) -> SocketAddr {
-        self.address(1 - self.side)
-    }
-
-    fn address(&self, side: usize) -> SocketAddr {
-        let state = self.wires.state();
-        let nowhere = SocketAddr::new(super::address_of(0), 0);
-        state.connections.get(&self.id).map_or(nowhere, |ends| ends[side].address)
-    }
-
-    /// Fills `into` with some of what has arrived; nothing at the end of the stream.
-    pub fn poll_read(&self, into: &mut ReadBuf<'_>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        let mut state = self.wires.state();
-        let Some(ends) = state.connections.get_mut(&self.id) else {
-            return Poll::Ready(Err(ErrorKind::NotConnected.into()));
-        };
-        let end = &mut ends[self.side];
-        if end.life != Life::Open {
-            return Poll::Ready(Err(ErrorKind::NotConnected.into()));
-        }
-        if end.received.is_empty() {
-            if let Some(why) = end.broken {
-                return Poll::Ready(Err(why.into()));
-            }
-            if end.peer_finished {
-                return Poll::Ready(Ok(()));
-            }
-            end.reader = Some(cx.waker().clone());
-            return Poll::Pending;
-        }
-        let mut room = into.remaining();
-        if room > 1 && end.chance.happens(SHORT) {
-            room = end.chance.between(1..room as u64) as usize;
-        }
-        while room > 0
-            && let Some(data) = end.received.front_mut()
-        {
-            let part = data.split_to(data.len().min(room));
-            if data.is_empty() {
-                end.received.pop_front();
-            }
-            room -= part.len();
-            end.unreported += part.len();
-            into.put_slice(&part);
-        }
-        self.wires.report(&mut state, self.id, self.side);
-        Poll::Ready(Ok(()))
-    }
-
-    pub fn poll_write(&self, data: &[u8], cx: &mut Context<'_>) -> Poll<io::Result<usize>> {
-        let mut state = self.wires.state();
-        let Some(ends) = state.connections.get_mut(&self.id) else {
-            return Poll::Ready(Err(ErrorKind::NotConnected.into()));
-        };
-        let end = &mut ends[self.side];
-        if let Some(why) = end.broken {
-            return Poll::Ready(Err(why.into()));
-        }
-        if end.finished || end.life != Life::Open {
-            return Poll::Ready(Err(ErrorKind::BrokenPipe.into()));
-        }
-        let mut len = data.len().min(end.window.saturating_sub(end.out));
-        if len == 0 && !data.is_empty() {
-            end.writer = Some(cx.waker().clone());
-            return Poll::Pending;
-        }
-        if len > 1 && end.chance.happens(SHORT) {
-            len = end.chance.between(1..len as u64) as usize;
-        }
-        end.out += len;
-        let mut left = Bytes::copy_from_slice(&data[..len]);
-        let small = end.chance.happens(SPLIT);
-        while !left.is_empty() {
-            let end = &mut state.connections.get_mut(&self.id).expect("just looked")[self.side];
-            let most = left.len().min(SEGMENT_BYTES_MAX);
-            let piece = if small { end.chance.between(1..most as u64 + 1) as usize } else { most };
-            let segment = Load::Data(left.split_to(piece));
-            self.wires.send(&mut state, self.id, self.side, segment);
-        }
-        Poll::Ready(Ok(len))
-    }
-
-    /// No more will be written.
-    pub fn finish(&self) {
-        let mut state = self.wires.state();
-        let Some(ends) = state.connections.get_mut(&self.id) else { return };
-        let end = &mut ends[self.side];
-        if !end.finished && end.life == Life::Open && end.broken.is_none() {
-            end.finished = true;
-            self.wires.send(&mut state, self.id, self.side, Load::Finish);
-        }
-    }
-}
-
-impl Drop for Socket {
-    fn drop(&mut self) {
-        let mut state = self.wires.state();
-        self.wires.close(&mut state, self.id, self.side);
     }
 }

@@ -1,0 +1,87 @@
+//! What must hold, and how a run says that it did not.
+//!
+//! `ghost` watches from inside, on every probe; `log` judges from outside, by the history alone, so
+//! that it can judge any broker. Both name the invariant that broke and show the least evidence
+//! that convinces.
+
+use std::fmt;
+
+use serde::{Deserialize, Serialize};
+
+pub mod ghost;
+pub mod log;
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub enum Invariant {
+    I2,
+    I5,
+    I6,
+    I8,
+    I9,
+    I10,
+    I11,
+    I17,
+    I19,
+    I42,
+    I50,
+}
+
+impl Invariant {
+    pub const ALL: [Invariant; 11] = [
+        Invariant::I2,
+        Invariant::I5,
+        Invariant::I6,
+        Invariant::I8,
+        Invariant::I9,
+        Invariant::I10,
+        Invariant::I11,
+        Invariant::I17,
+        Invariant::I19,
+        Invariant::I42,
+        Invariant::I50,
+    ];
+
+    pub fn describe(self) -> &'static str {
+        match self {
+            Invariant::I2 => "an offset shows the same record to everybody, for ever",
+            Invariant::I5 => "offsets are contiguous, and an answer names the right ones",
+            Invariant::I6 => "records come back as they were sent, batches whole",
+            Invariant::I8 => "the high watermark never falls and never passes what is durable",
+            Invariant::I9 => "what is acknowledged is on the disk at that moment",
+            Invariant::I10 => "what was acknowledged is never lost",
+            Invariant::I11 => "nothing is read that was not sent, or was refused",
+            Invariant::I17 => "no record of an idempotent producer is there twice",
+            Invariant::I19 => "a producer's records stand in the order of sending",
+            Invariant::I42 => "recovery keeps everything that was durable",
+            Invariant::I50 => "once healed, the broker takes and serves records within a minute",
+        }
+    }
+
+    /// Something good did not happen, rather than something bad.
+    pub fn is_liveness(self) -> bool {
+        self == Invariant::I50
+    }
+}
+
+impl fmt::Display for Invariant {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{self:?} ({})", self.describe())
+    }
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Violation {
+    pub invariant: Invariant,
+    pub evidence: String,
+}
+
+impl Violation {
+    pub fn new(invariant: Invariant, evidence: String) -> Violation {
+        Violation { invariant, evidence }
+    }
+
+    /// Ends the run, from wherever in it.
+    pub fn raise(self) -> ! {
+        std::panic::panic_any(self)
+    }
+}

@@ -1,0 +1,194 @@
+//! What a run will do: configuration, workload and faults as explicit data.
+//!
+//! A seed becomes a plan before anything runs, a plan is JSON, and a run is a function of its plan.
+//! So a failing run can be kept, read and shrunk. What remains to the seed while the run lasts are
+//! the small things (latencies, torn sectors, the order of tasks), each from a stream of its own.
+//! There are no fractions in a plan: they would not survive JSON to the last bit.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+
+use crate::disk::Temper;
+use crate::net::link::Link;
+use crate::world::{Hardware, Kill};
+
+pub mod draw;
+
+/// Raised when old plans mean something else.
+pub const FORMAT: u32 = 1;
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Plan {
+    pub format: u32,
+    pub seed: u64,
+    /// How long faults strike, in simulated time. Then everything heals and is read back.
+    pub lasts_ms: u64,
+    pub brokers: Vec<BrokerPlan>,
+    pub link: Link,
+    pub topics: Vec<TopicPlan>,
+    pub producers: Vec<ProducerPlan>,
+    /// In the order of `at_ms`.
+    pub faults: Vec<Planned>,
+    /// Befalls the broker before the last reading.
+    pub last_kill: Option<Kill>,
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct BrokerPlan {
+    pub hardware: Hardware,
+    pub temper: Temper,
+    /// By Kafka's names.
+    pub options: BTreeMap<String, String>,
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct TopicPlan {
+    pub name: String,
+    pub partitions: u32,
+    pub configs: BTreeMap<String, String>,
+}
+
+/// One idempotent producer with acks=all.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct ProducerPlan {
+    /// Index into the plan's topics.
+    pub topic: usize,
+    pub partition: u32,
+    pub in_flight: usize,
+    /// gzip, snappy, lz4, zstd or none.
+    pub compression: String,
+    pub bursts: Vec<Burst>,
+}
+
+/// Batches that are handed to the producer at once.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Burst {
+    /// After the burst before it was settled.
+    pub after_ms: u64,
+    /// The records of each batch.
+    pub batches: Vec<u32>,
+    pub value_bytes: u32,
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Planned {
+    pub at_ms: u64,
+    pub fault: Fault,
+}
+
+/// Hosts are numbered: the brokers first, then the clients, then the reader.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Fault {
+    /// The broker ends and comes back after `down_ms`. 0 is a crash loop's pace.
+    Kill {
+        broker: usize,
+        how: Kill,
+        down_ms: u64,
+    },
+    Pause {
+        broker: usize,
+        ms: u64,
+    },
+    DiskStall {
+        broker: usize,
+        ms: u64,
+    },
+    DiskSlow {
+        broker: usize,
+        slowness: u32,
+        ms: u64,
+    },
+    /// Breaks about this share of the host's connections.
+    Reset {
+        host: usize,
+        percent: u32,
+    },
+    /// One connection's bytes arrive late.
+    Hold {
+        host: usize,
+        ms: u64,
+    },
+    /// One direction between two hosts.
+    Cut {
+        from: usize,
+        to: usize,
+        ms: u64,
+    },
+    WallJump {
+        broker: usize,
+        by_ms: i64,
+    },
+    Drift {
+        broker: usize,
+        ppm: i64,
+    },
+}
+
+impl Fault {
+    pub fn class(&self) -> Class {
+        match self {
+            Fault::Kill { how: Kill::Process, .. } => Class::Crash,
+            Fault::Kill { how: Kill::Power(_), .. } => Class::PowerLoss,
+            Fault::Pause { .. } => Class::Pause,
+            Fault::DiskStall { .. } | Fault::DiskSlow { .. } => Class::SlowDisk,
+            Fault::Reset { .. } | Fault::Hold { .. } => Class::Connections,
+            Fault::Cut { .. } => Class::Partition,
+            Fault::WallJump { .. } | Fault::Drift { .. } => Class::Clock,
+        }
+    }
+}
+
+/// Faults are switched on and off by class.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Class {
+    Crash,
+    PowerLoss,
+    Pause,
+    SlowDisk,
+    Connections,
+    Partition,
+    Clock,
+}
+
+impl Class {
+    pub const ALL: [Class; 7] = [
+        Class::Crash,
+        Class::PowerLoss,
+        Class::Pause,
+        Class::SlowDisk,
+        Class::Connections,
+        Class::Partition,
+        Class::Clock,
+    ];
+
+    pub fn describe(self) -> &'static str {
+        match self {
+            Class::Crash => "kill -9: the page cache stays; crash loops",
+            Class::PowerLoss => "unsynced sectors and names are kept, lost, torn or noise",
+            Class::Pause => "the process stands still, its kernel does not",
+            Class::SlowDisk => "syncs and reads stall for seconds or take up to 100 times as long",
+            Class::Connections => "resets, and bytes that arrive a minute late",
+            Class::Partition => "one direction between two hosts is cut, or both",
+            Class::Clock => "the wall clock jumps, both clocks drift",
+        }
+    }
+}
+
+impl Plan {
+    pub fn hosts(&self) -> usize {
+        self.reader() + 1
+    }
+
+    /// The host of a producer.
+    pub fn producer_host(&self, producer: usize) -> usize {
+        self.brokers.len() + producer
+    }
+
+    /// The host that creates topics and reads.
+    pub fn reader(&self) -> usize {
+        self.brokers.len() + self.producers.len()
+    }
+}

@@ -1,0 +1,274 @@
+//! One plan, one run, one report.
+//!
+//! The run has a thread of its own, so that nothing the process did before can leak into it, and a
+//! process of its own, because two runs in one process are not the same run (tokio keeps counters).
+
+use std::any::Any;
+use std::collections::BTreeMap;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use madsim::runtime::Runtime;
+use serde::{Deserialize, Serialize};
+
+use crate::broker;
+use crate::check::ghost::Ghost;
+use crate::check::log::{self, Summary};
+use crate::check::{Invariant, Violation};
+use crate::env::SimEnv;
+use crate::history::Entry;
+use crate::nemesis::Nemesis;
+use crate::plan::{Class, Plan};
+use crate::trace;
+use crate::workload::{self, Stage};
+use crate::world::{Hardware, Program, Running, World};
+
+/// Once healed, everything that was begun must end within this.
+const SETTLE_MAX: Duration = Duration::from_secs(90);
+
+/// Events shown with a failure.
+const LAST_EVENTS: usize = 60;
+
+const STACK_BYTES: usize = 16 << 20;
+
+/// Why a run failed; the numbers are exit codes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Kind {
+    Safety = 20,
+    Liveness = 21,
+    /// A panic or a failed assertion of the broker, or it stopped by itself.
+    Panic = 22,
+    NonDeterminism = 23,
+    /// The simulator itself.
+    Harness = 24,
+}
+
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Failure {
+    pub kind: Kind,
+    pub invariant: Option<Invariant>,
+    pub evidence: String,
+    /// What happened last, oldest first.
+    pub events: Vec<String>,
+}
+
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Report {
+    pub seed: u64,
+    pub hash: u64,
+    pub events: u64,
+    pub simulated_ms: u64,
+    pub acknowledged: u64,
+    pub unknown: u64,
+    pub refused: u64,
+    pub faults: BTreeMap<Class, u64>,
+    pub failure: Option<Failure>,
+}
+
+/// What outlives a run that panics.
+#[derive(Clone, Default)]
+struct Remains {
+    world: Arc<Mutex<Option<World>>>,
+    stage: Arc<Stage>,
+    faults: Arc<Mutex<BTreeMap<Class, u64>>>,
+    panic: Arc<Mutex<String>>,
+}
+
+/// The report, and what the clients saw.
+pub fn run(plan: Plan) -> (Report, Vec<Entry>) {
+    let thread = std::thread::Builder::new().stack_size(STACK_BYTES);
+    let running = thread.spawn(move || run_here(plan)).expect("the system has a thread left");
+    running.join().expect("a run catches its panics")
+}
+
+fn run_here(plan: Plan) -> (Report, Vec<Entry>) {
+    let remains = Remains::default();
+    keep_panics(remains.panic.clone());
+    let seed = plan.seed;
+    let runtime = Runtime::with_seed_and_config(seed, madsim::Config::default());
+    let plan = Arc::new(plan);
+    let scenario = scenario(plan, remains.clone());
+    let ended = catch_unwind(AssertUnwindSafe(|| runtime.block_on(scenario)));
+    // What is left of the tasks may not like to be dropped; the process ends soon.
+    std::mem::forget(runtime);
+
+    let world = remains.world.lock().unwrap_or_else(|poisoned| poisoned.into_inner()).clone();
+    let world = world.expect("a run begins with its world");
+    let panic = remains.panic.lock().unwrap_or_else(|poisoned| poisoned.into_inner()).clone();
+    let (summary, failure) = match ended {
+        Ok(Ok(summary)) => (summary, None),
+        Ok(Err(failure)) => (Summary::default(), Some(failure)),
+        Err(payload) => (Summary::default(), Some(failure_of(payload, &panic))),
+    };
+    let failure = failure.map(|failure| {
+        let events = world.trace.last(LAST_EVENTS).iter().map(trace::Entry::to_string).collect();
+        Failure { events, ..failure }
+    });
+    let faults = remains.faults.lock().unwrap_or_else(|poisoned| poisoned.into_inner()).clone();
+    let report = Report {
+        seed,
+        hash: world.trace.hash(),
+        events: world.trace.events(),
+        simulated_ms: world.agenda.now().as_millis() as u64,
+        acknowledged: summary.acknowledged,
+        unknown: summary.unknown,
+        refused: summary.refused,
+        faults,
+        failure,
+    };
+    (report, remains.stage.history.entries())
+}
+
+async fn scenario(plan: Arc<Plan>, remains: Remains) -> Result<Summary, Failure> {
+    let world = World::new(plan.seed);
+    *remains.world.lock().unwrap() = Some(world.clone());
+    world.wires.with_links(|links| links.set_usual(plan.link.clone()));
+    let (ghost, stage) = (Arc::new(Ghost::default()), remains.stage);
+    let watching = ghost.clone();
+    world.set_observer(Arc::new(move |world, node, event| watching.observe(world, node, event)));
+    build(&world, &plan, &stage);
+
+    let nemesis = Nemesis::new(world.clone());
+    nemesis.run(&plan).await;
+    *remains.faults.lock().unwrap() = nemesis.struck();
+    let producers = plan.producers.len() as u64;
+    settle(&world, &plan, "the producers", || stage.finished() == producers).await?;
+
+    if let Some(how) = plan.last_kill {
+        world.kill(0, how);
+        world.start(0);
+    }
+    world.kill(plan.reader(), crate::world::Kill::Process);
+    let (reading, all) = (stage.clone(), plan.clone());
+    let last = world.add_node(
+        "last",
+        &client_hardware(),
+        program(move |env| workload::read_all(env, reading.clone(), all.clone())),
+    );
+    world.start(last);
+    settle(&world, &plan, "the last reading", || stage.finished() == producers + 1).await?;
+    stopped_by_itself(&world, &plan)?;
+
+    let summary = log::check(&stage.history.entries()).map_err(broken)?;
+    vacuous(&plan, &ghost, &summary, &nemesis.struck())?;
+    Ok(summary)
+}
+
+/// Brokers, producers, reader, in the order of their host numbers.
+fn build(world: &World, plan: &Arc<Plan>, stage: &Arc<Stage>) {
+    for (index, planned) in plan.brokers.iter().enumerate() {
+        let options = planned.options.clone();
+        let running = move |env| -> Running { Box::pin(broker::run(env, index, options.clone())) };
+        let node = world.add_node(&format!("broker-{index}"), &planned.hardware, Arc::new(running));
+        world.disk(node).set_temper(planned.temper.clone());
+        world.start(node);
+    }
+    for index in 0..plan.producers.len() {
+        let (stage, all) = (stage.clone(), plan.clone());
+        let producing =
+            program(move |env| workload::produce(env, stage.clone(), all.clone(), index));
+        let node = world.add_node(&format!("client-{index}"), &client_hardware(), producing);
+        world.start(node);
+    }
+    let (stage, all) = (stage.clone(), plan.clone());
+    let reading = program(move |env| workload::read_along(env, stage.clone(), all.clone()));
+    let node = world.add_node("reader", &client_hardware(), reading);
+    world.start(node);
+}
+
+fn program<F: Future<Output = ()> + Send + 'static>(
+    client: impl Fn(SimEnv) -> F + Send + Sync + 'static,
+) -> Program {
+    Arc::new(move |env| -> Running {
+        let running = client(env);
+        Box::pin(async move {
+            running.await;
+            Ok(())
+        })
+    })
+}
+
+fn client_hardware() -> Hardware {
+    Hardware { drift_ppm: 0, wall_offset_ms: 0, disk_bytes: 1 << 20 }
+}
+
+/// Waits for what must happen now that nothing is broken any more.
+async fn settle(
+    world: &World,
+    plan: &Plan,
+    what: &str,
+    done: impl Fn() -> bool,
+) -> Result<(), Failure> {
+    let until = world.agenda.now() + SETTLE_MAX;
+    while !done() {
+        stopped_by_itself(world, plan)?;
+        if world.agenda.now() > until {
+            let evidence = format!("{what} did not end within {SETTLE_MAX:?} of healing");
+            return Err(broken(Violation::new(Invariant::I50, evidence)));
+        }
+        world.sleep(Duration::from_millis(50)).await;
+    }
+    Ok(())
+}
+
+/// No fault of these plans is a reason for a broker to give up.
+fn stopped_by_itself(world: &World, plan: &Plan) -> Result<(), Failure> {
+    for broker in 0..plan.brokers.len() {
+        if let Some(exit) = world.exits(broker).first() {
+            let evidence = format!("{} stopped by itself: {exit:?}", world.name(broker));
+            return Err(failure(Kind::Panic, None, evidence));
+        }
+    }
+    Ok(())
+}
+
+/// A run that tried nothing proves nothing.
+fn vacuous(
+    plan: &Plan,
+    ghost: &Ghost,
+    summary: &Summary,
+    struck: &BTreeMap<Class, u64>,
+) -> Result<(), Failure> {
+    let lacks = if summary.acknowledged == 0 || summary.read == 0 {
+        "nothing was acknowledged or read"
+    } else if ghost.acknowledged() == 0 {
+        "the broker told the checkers of no acknowledgement"
+    } else if struck.values().sum::<u64>() != plan.faults.len() as u64 {
+        "not every planned fault struck"
+    } else {
+        return Ok(());
+    };
+    Err(failure(Kind::Harness, None, format!("a vacuous run: {lacks}")))
+}
+
+fn failure(kind: Kind, invariant: Option<Invariant>, evidence: String) -> Failure {
+    Failure { kind, invariant, evidence, events: vec![] }
+}
+
+fn broken(violation: Violation) -> Failure {
+    let Violation { invariant, evidence } = violation;
+    let kind = if invariant.is_liveness() { Kind::Liveness } else { Kind::Safety };
+    failure(kind, Some(invariant), evidence)
+}
+
+fn failure_of(payload: Box<dyn Any + Send>, panic: &str) -> Failure {
+    match payload.downcast::<Violation>() {
+        Ok(violation) => broken(*violation),
+        Err(_) if panic.contains("panicked at sim/src") => {
+            failure(Kind::Harness, None, panic.to_string())
+        }
+        Err(_) => failure(Kind::Panic, None, panic.to_string()),
+    }
+}
+
+/// The first panic is the one that counts; those of the clean-up are noise.
+fn keep_panics(to: Arc<Mutex<String>>) {
+    std::panic::set_hook(Box::new(move |info| {
+        let mut kept = to.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
+        if kept.is_empty() {
+            *kept = info.to_string();
+        }
+    }));
+}
