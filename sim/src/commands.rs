@@ -33,6 +33,8 @@ enum Verb {
     Replay(ReplayArguments),
     /// Run each seed in two processes and compare everything that happened
     Determinism(RunArguments),
+    /// Run seeds whose disk lies: each must fail, or the alarm is broken
+    Canary(RunArguments),
     /// Show the invariants and the classes of faults
     List,
     /// Run one seed and print its report as JSON
@@ -71,6 +73,9 @@ struct ReplayArguments {
     /// Run this plan instead of a seed's own
     #[arg(long)]
     plan: Option<PathBuf>,
+    /// Let the disk lose what was synced
+    #[arg(long)]
+    canary: bool,
     /// Print the broker's log, in simulated time
     #[arg(long)]
     log: bool,
@@ -81,6 +86,7 @@ pub fn main() -> i32 {
         Verb::Run(arguments) => run_seeds(&arguments),
         Verb::Replay(arguments) => replay(&arguments),
         Verb::Determinism(arguments) => determinism(&arguments),
+        Verb::Canary(arguments) => canary(&arguments),
         Verb::List => list(),
         Verb::One(arguments) => one(&arguments),
     }
@@ -106,7 +112,9 @@ fn plan(arguments: &ReplayArguments) -> Result<Plan, String> {
             serde_json::from_str(&text)
                 .map_err(|error| format!("{} is no plan: {error}", path.display()))
         }
-        (None, Some(seed)) => Ok(Plan::draw(seed, arguments.time * 1000)),
+        (None, Some(seed)) => {
+            Ok(Plan { canary: arguments.canary, ..Plan::draw(seed, arguments.time * 1000) })
+        }
         (None, None) => Err("give a seed, or a plan with --plan FILE".to_string()),
     }
 }
@@ -211,10 +219,15 @@ fn commit() -> String {
 }
 
 /// Runs a seed in a process of its own.
-fn in_process(seed: u64, time: u64) -> Result<Report, String> {
+fn in_process(seed: u64, arguments: &RunArguments) -> Result<Report, String> {
+    process(seed, arguments, &[])
+}
+
+fn process(seed: u64, arguments: &RunArguments, more: &[&str]) -> Result<Report, String> {
     let program = std::env::current_exe().map_err(|error| error.to_string())?;
     let output = Command::new(program)
-        .args(["one", &seed.to_string(), "--time", &time.to_string()])
+        .args(["one", &seed.to_string(), "--time", &arguments.time.to_string()])
+        .args(more)
         .stderr(Stdio::inherit())
         .output()
         .map_err(|error| format!("no process for seed {seed}: {error}"))?;
@@ -309,7 +322,7 @@ fn draw_seed() -> u64 {
 }
 
 fn run_seeds(arguments: &RunArguments) -> i32 {
-    let batch = Batch::over(arguments, |seed| in_process(seed, arguments.time));
+    let batch = Batch::over(arguments, |seed| in_process(seed, arguments));
     let done = batch.done.lock().unwrap();
     for failed in done.iter().filter(|report| report.failure.is_some()) {
         tell(failed, arguments.time);
@@ -332,11 +345,22 @@ fn run_seeds(arguments: &RunArguments) -> i32 {
     kind.map_or(0, |kind| kind as i32)
 }
 
+fn canary(arguments: &RunArguments) -> i32 {
+    let arguments = RunArguments { keep_going: true, ..arguments.clone() };
+    let batch = Batch::over(&arguments, |seed| process(seed, &arguments, &["--canary"]));
+    let done = batch.done.lock().unwrap();
+    let is_safety = |report: &&Report| {
+        report.failure.as_ref().is_some_and(|failure| failure.kind == Kind::Safety)
+    };
+    let caught = done.iter().filter(is_safety).count();
+    println!("{caught} of {} lies were caught", arguments.seeds);
+    if caught as u64 == arguments.seeds { 0 } else { Kind::Harness as i32 }
+}
+
 fn determinism(arguments: &RunArguments) -> i32 {
     let differing = Mutex::new(vec![]);
     let batch = Batch::over(arguments, |seed| {
-        let (first, second) =
-            (in_process(seed, arguments.time)?, in_process(seed, arguments.time)?);
+        let (first, second) = (in_process(seed, arguments)?, in_process(seed, arguments)?);
         if (first.hash, first.events) != (second.hash, second.events) {
             differing.lock().unwrap().push((headline(&first), headline(&second)));
         }

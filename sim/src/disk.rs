@@ -168,6 +168,14 @@ impl NodeDisk {
         }
     }
 
+    /// Breaks a promise: the second half of the file at `path` is gone, synced or not.
+    pub fn betray(&self, path: &Path) {
+        let mut state = self.state();
+        if let Some(ino) = state.volume.find(path) {
+            state.volume.betray(ino);
+        }
+    }
+
     /// What checkers may know: the volume as it is now.
     pub fn with_volume<R>(&self, look: impl FnOnce(&Volume) -> R) -> R {
         look(&self.state().volume)

@@ -32,6 +32,10 @@ pub struct Plan {
     pub faults: Vec<Planned>,
     /// Befalls the broker before the last reading.
     pub last_kill: Option<Kill>,
+    /// The disk breaks a promise then: it loses the end of a log that was synced. Such a run must
+    /// fail, or the alarm is broken.
+    #[serde(default)]
+    pub canary: bool,
 }
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]

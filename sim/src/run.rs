@@ -6,6 +6,7 @@
 use std::any::Any;
 use std::collections::BTreeMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::path::Path;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -13,9 +14,10 @@ use madsim::runtime::Runtime;
 use serde::{Deserialize, Serialize};
 
 use crate::broker;
-use crate::check::ghost::Ghost;
+use crate::check::ghost::{DATA_DIR, Ghost};
 use crate::check::log::{self, Summary};
 use crate::check::{Invariant, Violation};
+use crate::disk::files_below;
 use crate::env::SimEnv;
 use crate::history::Entry;
 use crate::nemesis::Nemesis;
@@ -138,6 +140,9 @@ async fn scenario(plan: Arc<Plan>, remains: Remains) -> Result<Summary, Failure>
 
     if let Some(how) = plan.last_kill {
         world.kill(0, how);
+        if plan.canary {
+            betray(&world);
+        }
         world.start(0);
     }
     world.kill(plan.reader(), crate::world::Kill::Process);
@@ -154,6 +159,20 @@ async fn scenario(plan: Arc<Plan>, remains: Remains) -> Result<Summary, Failure>
     let summary = log::check(&stage.history.entries()).map_err(broken)?;
     vacuous(&plan, &ghost, &summary, &nemesis.struck())?;
     Ok(summary)
+}
+
+/// Loses half of the largest segment of a topic.
+fn betray(world: &World) {
+    let disk = world.disk(0);
+    let victim = disk.with_volume(|volume| {
+        let files = files_below(volume, Path::new(DATA_DIR)).into_iter();
+        let logs = files.filter(|path| path.extension().is_some_and(|kind| kind == "log"));
+        let topics = logs.filter(|path| !path.to_string_lossy().contains("__cluster"));
+        topics.max_by_key(|path| volume.find(path).map(|ino| volume.len(ino)))
+    });
+    if let Some(path) = victim {
+        disk.betray(&path);
+    }
 }
 
 /// Brokers, producers, reader, in the order of their host numbers.

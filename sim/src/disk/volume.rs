@@ -349,6 +349,15 @@ impl Volume {
         }
     }
 
+    /// Forgets the second half of a file that was synced.
+    pub fn betray(&mut self, ino: Ino) {
+        self.with_usage(ino, |file| {
+            let half = file.cache.len() / 2;
+            file.cache.set_len(half);
+            file.durable.set_len(half);
+        });
+    }
+
     pub fn find(&self, path: &Path) -> Option<Ino> {
         self.tree.find(path)
     }

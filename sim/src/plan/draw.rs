@@ -31,6 +31,7 @@ impl Plan {
             producers: vec![],
             faults: vec![],
             last_kill: Some(kill(&mut configuration, Class::PowerLoss)),
+            canary: false,
         };
         let mut workload = stream(1);
         let producers = workload.between(1..4);
