@@ -10,5 +10,5 @@ pub async fn run(
     _index: usize,
     _options: BTreeMap<String, String>,
 ) -> Result<(), String> {
-    Err("not yet".to_string())
+    Err("the server is not part of this build yet".to_string())
 }
