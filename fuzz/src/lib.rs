@@ -5,6 +5,7 @@
 
 pub mod codec;
 pub mod records;
+pub mod recovery;
 
 pub type Target = (&'static str, fn(&[u8]));
 
@@ -13,4 +14,5 @@ pub const TARGETS: &[Target] = &[
     ("response", codec::response),
     ("metadata", codec::metadata),
     ("records", records::records),
+    ("recovery", recovery::recovery),
 ];

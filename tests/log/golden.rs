@@ -189,7 +189,7 @@ async fn after_kill_9_everything_is_served_as_before() {
 }
 
 /// Names and contents of a directory, but for what Kafka itself removes at its next start.
-fn files(dir: &Path) -> BTreeMap<String, Vec<u8>> {
+pub fn files(dir: &Path) -> BTreeMap<String, Vec<u8>> {
     let entries = fs::read_dir(dir).unwrap().map(Result::unwrap);
     let named = entries.map(|entry| (entry.file_name().into_string().unwrap(), entry.path()));
     let kept = named.filter(|(name, _)| !name.ends_with(".deleted"));
