@@ -8,6 +8,8 @@ mod codec_hostile;
 mod codec_records;
 mod fuzz_corpus;
 mod log;
+mod options;
+mod tidy;
 mod wire_bytes;
 
 #[path = "../fuzz/src/lib.rs"]

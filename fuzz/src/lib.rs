@@ -4,6 +4,7 @@
 //! target of the list below.
 
 pub mod codec;
+pub mod config;
 pub mod records;
 pub mod recovery;
 
@@ -13,6 +14,7 @@ pub const TARGETS: &[Target] = &[
     ("request", codec::request),
     ("response", codec::response),
     ("metadata", codec::metadata),
+    ("config", config::config),
     ("records", records::records),
     ("recovery", recovery::recovery),
 ];
