@@ -3,6 +3,8 @@
 //! Standard output is for data, standard error for talk. An error is one line that says what,
 //! where, why and what to do; the exit code says of which kind it was (`failure.rs`).
 
+#![allow(clippy::disallowed_methods, clippy::disallowed_types)]
+
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};

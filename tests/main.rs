@@ -1,5 +1,7 @@
 //! All integration tests in one binary: one link, and they share what they need.
 
+#![allow(clippy::disallowed_methods, clippy::disallowed_types)]
+
 mod allocation;
 mod codec;
 mod codec_differential;

@@ -45,7 +45,7 @@ pub struct Layers {
 #[derive(Clone, Debug, PartialEq, thiserror::Error)]
 #[error("{invalid} (set by {place}; allowed: {allowed}; default: {default})")]
 pub struct ConfigError {
-    pub invalid: InvalidValue,
+    pub invalid: Box<InvalidValue>,
     pub place: String,
     pub allowed: String,
     pub default: &'static str,
@@ -99,7 +99,7 @@ impl Layers {
     pub fn effective(&self, option: &'static Opt) -> Result<Option<String>, ConfigError> {
         let Some((source, text)) = self.values(option).into_iter().next() else { return Ok(None) };
         let checked = option.check(text).map_err(|invalid| ConfigError {
-            invalid,
+            invalid: Box::new(invalid),
             place: self.place(option, source),
             allowed: option.allowed(),
             default: option.default_text().unwrap_or("not set"),
@@ -118,7 +118,7 @@ impl Layers {
 impl From<InvalidValue> for ConfigError {
     fn from(invalid: InvalidValue) -> ConfigError {
         ConfigError {
-            invalid,
+            invalid: Box::new(invalid),
             place: "an unknown place".to_owned(),
             allowed: "see docs/configuration.md".to_owned(),
             default: "see docs/configuration.md",

@@ -157,7 +157,7 @@ impl Opt {
         Opt { dynamic, ..self }
     }
 
-    pub const fn from_broker(self, name: &'static str) -> Opt {
+    pub const fn broker_name(self, name: &'static str) -> Opt {
         Opt { broker_name: Some(name), ..self }
     }
 
@@ -340,7 +340,7 @@ macro_rules! options {
                 .verify(<$type as crate::config::option::OptionValue>::check_text)
                 .dynamic(crate::config::option::Dynamic::$dynamic)
                 $( .kafka_default($kafka) )?
-                $( .from_broker($broker) )?
+                $( .broker_name($broker) )?
                 .doc(concat!($($doc),+)),
             )+
         ];

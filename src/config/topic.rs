@@ -166,7 +166,7 @@ impl TopicConfig {
         TopicConfig::read(|option| match overrides.get(option.name) {
             None => inherited(option, broker),
             Some(text) => option.check(text).map(Some).map_err(|invalid| ConfigError {
-                invalid,
+                invalid: Box::new(invalid),
                 place: Source::Topic.to_string(),
                 allowed: option.allowed(),
                 default: option.default_text().unwrap_or("not set"),

@@ -3,6 +3,8 @@
 //! This file and those under `env/tokio/` are the only ones in `src/` that touch sockets, files,
 //! threads and clocks.
 
+#![allow(clippy::disallowed_methods, clippy::disallowed_types)]
+
 use std::future::Future;
 use std::io;
 
