@@ -5,7 +5,7 @@
 //! syncing, deleting) is handed out as a plan that its receiver carries out outside the lock.
 //!
 //! Invariants, checked after each change:
-//!   start <= recovery_point <= durable_end <= end
+//!   start <= end, recovery_point <= durable_end <= end
 //!   segments are in order, do not overlap, and only the last one is written to
 //!   what `durable_end` covers was synced, with the directory entries that lead to it
 //!

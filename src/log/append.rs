@@ -245,7 +245,7 @@ impl<E: Env> Log<E> {
             self.active.has_txn_index = true;
             self.unsynced.directory = true;
         }
-        self.unsynced.index_files.push(file);
+        self.unsynced.on_aborted(self.active.base, file);
         Ok(())
     }
 

@@ -137,11 +137,15 @@ impl<E: Env> Log<E> {
             (from_position, limit_position, active.log_if_open())
             && !(wanted.aborted && self.has_aborted())
         {
-            let first_end = active.recent_batch_end(from_at);
-            let len = wanted.cut(from_at, first_end, limit_at);
-            let region =
-                Region { file: Some(log.clone()), at: from_at.into(), len, aborted: vec![] };
-            return Ok(ReadPlan::Ready(if len > 0 { region } else { Region::empty() }));
+            // Where the first batch ends matters only to a read that may not take them all.
+            let takes_all = limit_at - from_at <= wanted.bytes_max;
+            let first_end = if takes_all { None } else { active.recent_batch_end(from_at) };
+            if takes_all || first_end.is_some() {
+                let len = wanted.cut(from_at, first_end.unwrap_or(limit_at), limit_at);
+                let (file, at) = (Some(log.clone()), u64::from(from_at));
+                let region = Region { file, at, len, aborted: vec![] };
+                return Ok(ReadPlan::Ready(if len > 0 { region } else { Region::empty() }));
+            }
         }
         let wanted = Wanted { limit, ..*wanted };
         let view = self.view([from, limit]);

@@ -140,11 +140,11 @@ impl<E: Env> Opening<'_, E> {
             Err(error) if error.kind() == io::ErrorKind::NotFound => None,
             other => Some(other.map_err(|error| self.io(error))?),
         };
-        let listing = match listing {
-            Some(listing) if !listing.segments.is_empty() => listing,
-            _ => return self.create(report),
-        };
+        let Some(listing) = listing else { return self.create(report) };
         self.check_identity().await?;
+        if listing.segments.is_empty() {
+            return self.create(report);
+        }
         let loaded = self.load(&listing, &mut report).await?;
         if loaded.last.end < self.known.log_start {
             return self.start_anew(loaded, &listing, report);

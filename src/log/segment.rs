@@ -83,6 +83,8 @@ pub struct Active<F> {
     pub ragged: bool,
     /// Where the latest batches begin; the newest last. Spares tail reads the index.
     recent: VecDeque<Recent>,
+    /// Where the latest syncs began: the high watermark stops there, however many batches ago.
+    marks: [(Offset, u32); MARKS],
     log: Option<F>,
     offset_index: Option<F>,
     time_index: Option<F>,
@@ -94,6 +96,8 @@ struct Recent {
     end: Offset,
     position: u32,
 }
+
+const MARKS: usize = 4;
 
 /// Batches whose positions are remembered.
 const RECENT_MAX: usize = 128;
@@ -109,6 +113,7 @@ impl<F: Clone> Active<F> {
             has_txn_index: false,
             ragged: false,
             recent: VecDeque::new(),
+            marks: [(base, 0); MARKS],
             log: None,
             offset_index: None,
             time_index: None,
@@ -160,15 +165,25 @@ impl<F: Clone> Active<F> {
         if offset == log_end {
             return Some(self.size);
         }
+        if let Some((_, position)) = self.marks.iter().find(|(end, _)| *end == offset) {
+            return Some(*position);
+        }
         let at = self.recent.partition_point(|batch| batch.end <= offset);
         let found = self.recent.get(at)?;
         (at > 0 || found.first <= offset).then_some(found.position)
     }
 
-    /// Where the batch at `position`, a remembered one, ends.
-    pub fn recent_batch_end(&self, position: u32) -> u32 {
+    /// Where the batch at `position` ends, if it is one of the latest.
+    pub fn recent_batch_end(&self, position: u32) -> Option<u32> {
         let after = self.recent.partition_point(|batch| batch.position <= position);
-        self.recent.get(after).map_or(self.size, |next| next.position)
+        let next = self.recent.get(after).map_or(self.size, |next| next.position);
+        (after > 0).then_some(next)
+    }
+
+    /// A sync of everything up to `end` begins.
+    pub fn mark(&mut self, end: Offset) {
+        self.marks.rotate_left(1);
+        self.marks[MARKS - 1] = (end, self.size);
     }
 
     pub fn forget_recent(&mut self) {

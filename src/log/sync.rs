@@ -37,6 +37,8 @@ pub struct Unsynced<F> {
     /// The end that the sync under way will make durable.
     syncing: Option<Offset>,
     pub(super) index_files: Vec<F>,
+    /// The segment whose transaction index is among `index_files`.
+    txn_index_listed: Option<Offset>,
     pub(super) epochs_changed: bool,
     /// Producer snapshots, by their offsets; ascending. Those of segment bases and the newest.
     pub(super) snapshots: Vec<Offset>,
@@ -60,6 +62,7 @@ impl<F> Default for Unsynced<F> {
             parent: false,
             syncing: None,
             index_files: Vec::new(),
+            txn_index_listed: None,
             epochs_changed: false,
             snapshots: Vec::new(),
             bytes_since_snapshot: 0,
@@ -122,6 +125,14 @@ impl<F: Clone> Unsynced<F> {
         self.bytes_since_snapshot = bytes;
     }
 
+    /// An entry was added to the transaction index of the segment at `base`.
+    pub(super) fn on_aborted(&mut self, base: Offset, file: F) {
+        if self.txn_index_listed != Some(base) {
+            self.txn_index_listed = Some(base);
+            self.index_files.push(file);
+        }
+    }
+
     /// A file that records rest on, such as `partition.metadata`.
     pub(super) fn file(&mut self, file: F) {
         self.files.push(file);
@@ -171,6 +182,7 @@ impl<E: Env> Log<E> {
         if std::mem::replace(&mut unsynced.parent, false) {
             round.directory(self.dir.parent().unwrap_or(Path::new(".")));
         }
+        self.active.mark(self.end);
         unsynced.syncing = Some(self.end);
         unsynced.truncations_syncing = unsynced.truncations;
         Some(self.end)
@@ -185,6 +197,12 @@ impl<E: Env> Log<E> {
         self.durable_end = self.durable_end.max(syncing);
         self.check();
         self.durable_end
+    }
+
+    /// The sync failed: what it was to cover may be gone although it still reads back.
+    pub fn on_sync_failed(&mut self) {
+        self.unsynced.syncing = None;
+        self.failed = true;
     }
 
     /// Whether something waits for a sync.
@@ -207,6 +225,10 @@ impl<E: Env> Log<E> {
     /// Completes the files of a log that is to be left alone: its last sync is done. The recovery
     /// point will be the end; then a clean start reads next to nothing.
     pub fn begin_close(&mut self) -> io::Result<Option<Checkpoint<E>>> {
+        if self.failed {
+            // Recovery will find out what is left.
+            return Ok(None);
+        }
         assert!(!self.is_dirty() && self.durable_end == self.end, "sync before closing");
         let snapshot =
             self.unsynced.snapshots.last() != Some(&self.end) && self.end > self.first_base();
@@ -225,6 +247,7 @@ impl<E: Env> Log<E> {
     fn checkpoint(&mut self, snapshot: bool) -> Checkpoint<E> {
         let unsynced = &mut self.unsynced;
         let mut files = std::mem::take(&mut unsynced.index_files);
+        unsynced.txn_index_listed = None;
         files.extend(self.active.offset_index_if_open().cloned());
         files.extend(self.active.time_index_if_open().cloned());
         if snapshot {

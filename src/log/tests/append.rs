@@ -142,3 +142,34 @@ fn only_what_was_written_before_a_sync_began_is_durable() {
         assert_eq!(log.begin_sync(&mut idle), None);
     });
 }
+
+#[test]
+fn reads_near_the_end_need_neither_index_nor_file() {
+    run(async {
+        let config = LogConfig { index_interval_bytes: 150, ..LogConfig::default() };
+        let (mut log, _) = open(&memory(), &config, unclean(Offset(0))).await.unwrap();
+        for n in 0..5 {
+            append(&mut log, &batch(3, 100, n));
+        }
+        let memory_knows = |log: &Log<MemoryEnv>, from, limit, bytes_max| {
+            let wanted = Wanted { from, limit, bytes_max, at_least_one: true, aborted: true };
+            log.read(&wanted).unwrap().ready().ok().map(|region| region.len)
+        };
+        assert!(memory_knows(&log, Offset(4), Offset(15), 1).is_some());
+        sync(&mut log).await;
+        let durable = log.durable_end();
+        // Many more than are remembered one by one, while the sync is under way.
+        for n in 0..300 {
+            append(&mut log, &batch(1, 10, n));
+        }
+        assert_eq!(memory_knows(&log, Offset(0), durable, 1 << 20), Some(5 * 181));
+        assert_eq!(memory_knows(&log, Offset(3), durable, 1 << 20), None);
+        assert_eq!(read(&log, Offset(4), 100).await.len(), 304);
+    });
+}
+
+#[test]
+fn an_idle_log_is_small() {
+    let bytes = size_of::<Log<TokioEnv>>();
+    assert!(bytes <= 700, "{bytes} bytes, and a broker has 100,000 of them");
+}
