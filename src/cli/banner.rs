@@ -1,7 +1,7 @@
 //! What a terminal shows when the broker is ready: what listens where, where the data is, and a
 //! line to try.
 
-use super::ports::Ready;
+use ottla::server::node::Ready;
 
 /// The banner, without a final line break.
 pub fn banner(ready: &Ready, data_dirs: &[String]) -> String {

@@ -1,6 +1,8 @@
 //! How a command fails, and the exit codes that scripts and service managers see.
 
 use ottla::config::settings::SettingsError;
+use ottla::log::directory::error::DirectoryError;
+use ottla::server::node::RunError;
 
 #[derive(Debug, thiserror::Error)]
 pub enum Failure {
@@ -9,11 +11,9 @@ pub enum Failure {
     Config(Vec<String>),
     /// A disk said no: full, failing, read-only, or holding what is not ours.
     #[error("{0}")]
-    #[allow(dead_code, reason = "the server that says so is not wired yet")]
     Disk(String),
     /// Another process has the data directory.
     #[error("{0}")]
-    #[allow(dead_code, reason = "the server that says so is not wired yet")]
     Locked(String),
     #[error("{0}")]
     Other(String),
@@ -35,6 +35,21 @@ impl Failure {
             Failure::Config(lines) => lines.clone(),
             Failure::Disk(line) | Failure::Locked(line) | Failure::Other(line) => {
                 vec![line.clone()]
+            }
+        }
+    }
+}
+
+impl From<RunError> for Failure {
+    fn from(error: RunError) -> Failure {
+        let line = error.to_string();
+        match error {
+            RunError::Directory(DirectoryError::Locked { .. }) => Failure::Locked(line),
+            RunError::Directory(_) | RunError::Offline(_) | RunError::Controller(_) => {
+                Failure::Disk(line)
+            }
+            RunError::Listen(_) | RunError::Membership(_) | RunError::Unpublished => {
+                Failure::Other(line)
             }
         }
     }

@@ -1,23 +1,12 @@
-//! What the broker says when it is ready, and the file that tells others.
+//! The file that tells others where the broker answers.
 
 use std::io::Write;
 use std::net::SocketAddr;
 use std::path::Path;
 use std::{fs, io, process};
 
+use ottla::server::node::Ready;
 use serde::Serialize;
-
-/// The broker answers on all of `bound`.
-#[derive(Clone, Debug)]
-pub struct Ready {
-    pub cluster_id: String,
-    /// The data directory was formatted in this start.
-    pub is_fresh: bool,
-    /// Listener names and the addresses that they were given.
-    pub bound: Vec<(String, SocketAddr)>,
-    /// HOST:PORT, as clients are told.
-    pub advertised: Vec<String>,
-}
 
 #[derive(Serialize)]
 struct Ports<'a> {

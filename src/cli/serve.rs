@@ -1,16 +1,15 @@
 //! `ottla serve`: load the configuration, run the broker in the real world until it is stopped.
 
-use std::future::Future;
 use std::path::PathBuf;
 
 use clap::Args;
-use ottla::config::settings::Start;
 use ottla::env::tokio::TokioEnv;
+use ottla::server::node::{self, Ready};
 use tracing::{info, warn};
 
 use super::failure::Failure;
 use super::logging::{self, LogFormat};
-use super::ports::{self, Ready};
+use super::ports;
 use super::stop::Stop;
 use super::{banner, load};
 
@@ -57,7 +56,7 @@ pub fn run(arguments: &Arguments) -> Result<(), Failure> {
             .map_err(|error| Failure::Other(format!("signals cannot be caught: {error}")))?;
         let data_dirs = start.config.data_dirs().to_vec();
         let on_ready = |ready: Ready| announce(&ready, &data_dirs, arguments);
-        run_broker(env, start, on_ready, stop.asked()).await
+        node::run(env, start, on_ready, stop.asked()).await.map_err(Failure::from)
     })
 }
 
@@ -80,14 +79,4 @@ fn announce(ready: &Ready, data_dirs: &[String], arguments: &Arguments) {
         listeners = ready.advertised.join(","),
         "ready"
     );
-}
-
-/// The one place where the command line meets the broker.
-async fn run_broker(
-    _env: TokioEnv,
-    _start: Start,
-    _on_ready: impl FnOnce(Ready),
-    _stop: impl Future<Output = ()>,
-) -> Result<(), Failure> {
-    Err(Failure::Other("the server is not part of this build yet".to_owned()))
 }

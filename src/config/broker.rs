@@ -57,7 +57,7 @@ options! {
 
     /// The largest batch of records, as stored, in bytes.
     message_max_bytes: i32 = "1048588" in at_least(0), "message.max.bytes", ClusterWide;
-    /// The largest batch of records once decompressed, in bytes.
+    /// The largest record of a compressed batch, in bytes.
     max_decompressed_message_bytes: i32 = "2147483639" in between(1, 2_147_483_639),
         "max.decompressed.message.bytes", ClusterWide;
     /// The largest answer to a fetch, in bytes; one batch may pass it.

@@ -42,7 +42,7 @@ options! {
     /// Bytes between two entries of an index.
     index_interval_bytes: i32 = "4096" in at_least(0),
         "index.interval.bytes" from "log.index.interval.bytes", Topic;
-    /// The largest batch of records once decompressed, in bytes.
+    /// The largest record of a compressed batch, in bytes.
     max_decompressed_message_bytes: i32 = "2147483639" in between(1, 2_147_483_639),
         "max.decompressed.message.bytes" from "max.decompressed.message.bytes", Topic;
     /// The largest batch of records, as stored, in bytes.

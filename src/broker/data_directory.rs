@@ -1,0 +1,77 @@
+//! One log directory in use: its files, and the loop that makes its logs durable.
+
+use std::collections::BTreeMap;
+use std::sync::Mutex;
+
+use tracing::warn;
+
+use crate::env::Env;
+use crate::log::checkpoint::{Checkpoint, Offsets};
+use crate::log::commit::{Committer, Counts};
+use crate::log::directory::Directory;
+use crate::log::directory::error::DirectoryError;
+use crate::log::name::LogName;
+use crate::types::Offset;
+
+pub struct DataDirectory<E: Env> {
+    pub directory: Directory<E>,
+    pub committer: Committer<E>,
+    /// What the checkpoint files say, so that only changes are written.
+    written: Mutex<Written>,
+}
+
+#[derive(Default)]
+struct Written {
+    offsets: BTreeMap<Checkpoint, Offsets>,
+    /// What the commit loop had done when checkpoints were last taken.
+    counts: Counts,
+}
+
+impl<E: Env> DataDirectory<E> {
+    /// Reads the checkpoints. One that cannot be read is told and done without: recovery then
+    /// reads more.
+    pub async fn open(env: &E, directory: Directory<E>) -> DataDirectory<E> {
+        let committer = Committer::start(env, directory.path(), directory.id());
+        let mut offsets = BTreeMap::new();
+        for which in Checkpoint::ALL {
+            let read = directory.read_offsets(which).await;
+            offsets.insert(
+                which,
+                read.unwrap_or_else(|error| {
+                    warn!(%error, "checkpoint ignored: more is read than would be needed");
+                    Offsets::new()
+                }),
+            );
+        }
+        let written = Mutex::new(Written { offsets, counts: Counts::default() });
+        DataDirectory { directory, committer, written }
+    }
+
+    pub fn checkpointed(&self, which: Checkpoint, name: &LogName) -> Option<Offset> {
+        self.written().offsets[&which].get(name).copied()
+    }
+
+    /// Writes a checkpoint file, unless it says so already. Returns when it is durable.
+    pub async fn checkpoint(
+        &self,
+        which: Checkpoint,
+        offsets: Offsets,
+    ) -> Result<(), DirectoryError> {
+        if self.written().offsets[&which] == offsets {
+            return Ok(());
+        }
+        self.directory.write_offsets(which, &offsets).await?;
+        self.written().offsets.insert(which, offsets);
+        Ok(())
+    }
+
+    /// Whether anything was committed since this was last asked.
+    pub fn has_committed(&self) -> bool {
+        let counts = self.committer.counts();
+        std::mem::replace(&mut self.written().counts, counts) != counts
+    }
+
+    fn written(&self) -> std::sync::MutexGuard<'_, Written> {
+        self.written.lock().expect("nobody panics while holding it")
+    }
+}

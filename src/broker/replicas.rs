@@ -1,0 +1,336 @@
+//! Makes the partitions on this node follow the metadata: opens, reconfigures, deletes.
+//!
+//! An image is published only when everything it names here is open, so a client that sees a
+//! leader can write to it. One partition that cannot be opened is told, and answers
+//! KAFKA_STORAGE_ERROR; the others are served.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use tokio::sync::mpsc;
+use tracing::{error, info, warn};
+
+use crate::broker::data_directory::DataDirectory;
+use crate::broker::{Broker, Hosted, Settings};
+use crate::config::broker::BrokerConfig;
+use crate::config::topic::TopicConfig;
+use crate::env::clock::Clock;
+use crate::env::disk::Disk;
+use crate::env::{Env, probe};
+use crate::log::Log;
+use crate::log::checkpoint::Checkpoint;
+use crate::log::name::{Fate, LogName};
+use crate::log::recovery::{Known, OpenError};
+use crate::metadata::delta::Delta;
+use crate::metadata::image::{ConfigResource, Image};
+use crate::metadata::topic::{self, Topic};
+use crate::partition::Partition;
+use crate::partition::replica::Assignment;
+use crate::partition::upkeep::log_config;
+use crate::types::{Offset, Uuid};
+
+/// Where a log was found at start-up, and how it was left.
+#[derive(Clone)]
+pub struct Place<E: Env> {
+    pub directory: Arc<DataDirectory<E>>,
+    pub clean: bool,
+}
+
+/// The logs on disk when the broker started. Partitions take theirs; what is left is stray.
+pub type Places<E> = BTreeMap<LogName, Place<E>>;
+
+/// One partition to open.
+struct Opening<E: Env> {
+    topic: Arc<Topic>,
+    index: i32,
+    place: Place<E>,
+    config: Arc<TopicConfig>,
+}
+
+impl<E: Env> Broker<E> {
+    /// Carries out what changed between two images.
+    pub(super) async fn follow(
+        self: &Arc<Self>,
+        delta: &Delta,
+        image: &Image,
+        places: &mut Places<E>,
+    ) {
+        self.follow_settings(delta, image);
+        for topic in &delta.topics_removed {
+            self.delete_topic(topic).await;
+        }
+        let mut openings = VecDeque::new();
+        for topic in &delta.topics_added {
+            for (&index, partition) in topic.partitions.iter() {
+                openings.extend(self.opening(topic, index, partition, image, places));
+            }
+        }
+        for change in &delta.partitions_changed {
+            let key = (change.topic.id, change.index);
+            let open = self.read_partitions().hosted.get(&key).cloned();
+            match open {
+                Some(hosted) => hosted.partition.on_assigned(assignment(&change.new)),
+                None => openings.extend(self.opening(
+                    &change.topic,
+                    change.index,
+                    &change.new,
+                    image,
+                    places,
+                )),
+            }
+        }
+        self.open_all(openings).await;
+        self.follow_topic_configs(delta, image);
+    }
+
+    fn opening(
+        &self,
+        topic: &Arc<Topic>,
+        index: i32,
+        partition: &topic::Partition,
+        image: &Image,
+        places: &mut Places<E>,
+    ) -> Option<Opening<E>> {
+        if !partition.replicas.contains(&self.node) {
+            return None;
+        }
+        let name = LogName::new(&*topic.name, index);
+        let place = places
+            .remove(&name)
+            .unwrap_or_else(|| Place { directory: self.directory_for(partition), clean: true });
+        let config = topic_config(&self.settings(), image, &topic.name);
+        Some(Opening { topic: topic.clone(), index, place, config })
+    }
+
+    /// The directory that the controller named, or the one with the fewest logs.
+    fn directory_for(&self, partition: &topic::Partition) -> Arc<DataDirectory<E>> {
+        let mine = partition.replicas.iter().position(|node| *node == self.node);
+        let named = mine.and_then(|at| partition.directories.get(at)).and_then(|id| {
+            self.directories.iter().find(|directory| directory.directory.id() == *id)
+        });
+        let partitions = self.read_partitions();
+        let logs_in = |directory: &&Arc<DataDirectory<E>>| {
+            let here = partitions.hosted.values();
+            here.filter(|hosted| Arc::ptr_eq(&hosted.directory, directory)).count()
+        };
+        let fewest = || match &self.directories[..] {
+            [only] => Some(only),
+            several => several.iter().min_by_key(logs_in),
+        };
+        named.or_else(fewest).expect("a broker has a log directory").clone()
+    }
+
+    /// Opens logs side by side: recovery may read much.
+    async fn open_all(self: &Arc<Self>, openings: VecDeque<Opening<E>>) {
+        let threads = self.settings().config.num_recovery_threads_per_data_dir.max(1) as usize;
+        let workers = (threads * self.directories.len()).min(openings.len());
+        let queue = Arc::new(Mutex::new(openings));
+        let (done, mut all_done) = mpsc::channel::<()>(1);
+        for _ in 0..workers {
+            let (broker, queue, done) = (self.clone(), queue.clone(), done.clone());
+            self.env.spawn("open-logs", async move {
+                loop {
+                    let next = queue.lock().expect("nobody panics over the queue").pop_front();
+                    let Some(opening) = next else { break };
+                    broker.open(opening).await;
+                }
+                drop(done);
+            });
+        }
+        drop(done);
+        // Nothing is ever sent: the channel closes when the last worker is done.
+        let _ = all_done.recv().await;
+    }
+
+    async fn open(self: &Arc<Self>, opening: Opening<E>) {
+        let Opening { topic, index, place, config } = opening;
+        let key = (topic.id, index);
+        let name = LogName::new(&*topic.name, index);
+        match self.open_log(&topic, &name, &place, &config).await {
+            Ok((log, high_watermark)) => {
+                let partition = Partition::new(
+                    &self.env,
+                    (topic.name.clone(), topic.id, index),
+                    self.node,
+                    log,
+                    high_watermark,
+                    place.directory.committer.clone(),
+                );
+                let registration = topic.partition(index).expect("it is being opened");
+                let expiration_ms = i64::from(self.settings().config.producer_id_expiration_ms);
+                partition.on_configured(config, registration.replicas.len(), expiration_ms);
+                partition.on_assigned(assignment(registration));
+                let hosted = Hosted { partition, directory: place.directory };
+                self.write_partitions().hosted.insert(key, hosted);
+            }
+            Err(open_error) => {
+                error!(topic = %topic.name, index, error = %open_error, "partition not served");
+                self.write_partitions().failed.insert(key);
+            }
+        }
+    }
+
+    async fn open_log(
+        &self,
+        topic: &Topic,
+        name: &LogName,
+        place: &Place<E>,
+        config: &TopicConfig,
+    ) -> Result<(Log<E>, Offset), OpenError> {
+        let directory = &place.directory;
+        let at = |which| directory.checkpointed(which, name).unwrap_or_default();
+        let mut known = Known {
+            clean: place.clean,
+            recovery_point: at(Checkpoint::RecoveryPoint),
+            log_start: at(Checkpoint::LogStart),
+        };
+        let mut high_watermark = at(Checkpoint::Replication);
+        let path = directory.directory.log_path(name);
+        let expiration_ms = i64::from(self.settings().config.producer_id_expiration_ms);
+        let config = Arc::new(log_config(config, expiration_ms, self.env.random_u64()));
+        let mut retried = false;
+        let (log, recovered) = loop {
+            let (env, now_ms) = (self.env.clone(), self.env.clock().wall_ms());
+            match Log::open(env, &path, topic.id, config.clone(), known, now_ms).await {
+                Err(OpenError::Identity { found, .. }) if !retried => {
+                    // An earlier topic of that name: its deletion was cut short.
+                    warn!(path = %path.display(), %found, "log of another topic put aside");
+                    self.put_aside(directory, &path, name, Fate::Stray)
+                        .map_err(|error| OpenError::Io { dir: path.clone(), error })?;
+                    (known, high_watermark) = (Known::default(), Offset(0));
+                    retried = true;
+                }
+                opened => break opened?,
+            }
+        };
+        if recovered.cut_bytes > 0 || !recovered.dropped_segments.is_empty() {
+            info!(log = %name, cut_bytes = recovered.cut_bytes, end = %recovered.end,
+                "cut what the last crash left half written");
+        }
+        self.env.probe(|| probe::Event::Recovered {
+            topic: topic.id,
+            partition: name.partition,
+            start: recovered.start,
+            end: recovered.end,
+        });
+        Ok((log, high_watermark))
+    }
+
+    fn put_aside(
+        &self,
+        directory: &DataDirectory<E>,
+        path: &PathBuf,
+        name: &LogName,
+        fate: Fate,
+    ) -> std::io::Result<PathBuf> {
+        let unique = u128::from_be_bytes(Uuid::random(|| self.env.random_u64()).0);
+        let aside = directory.directory.path().join(name.directory(fate, unique));
+        self.env.disk().rename(path, &aside)?;
+        Ok(aside)
+    }
+
+    async fn delete_topic(self: &Arc<Self>, topic: &Arc<Topic>) {
+        for (&index, _) in topic.partitions.iter() {
+            let key = (topic.id, index);
+            let open = {
+                let mut partitions = self.write_partitions();
+                partitions.failed.remove(&key);
+                partitions.hosted.remove(&key)
+            };
+            let Some(Hosted { partition, directory }) = open else { continue };
+            partition.on_deleted();
+            let name = LogName::new(&*topic.name, index);
+            let path = directory.directory.log_path(&name);
+            match self.put_aside(&directory, &path, &name, Fate::Delete) {
+                Ok(aside) => self.remove_later(aside, partition.file_delete_delay()),
+                Err(error) => error!(path = %path.display(), %error, "cannot delete a log"),
+            }
+        }
+        for directory in &self.directories {
+            let path = directory.directory.path();
+            if let Err(error) = self.env.disk().sync_dir(path).await {
+                error!(path = %path.display(), %error, "cannot sync");
+            }
+        }
+    }
+
+    /// Readers may hold the files a while longer.
+    pub(super) fn remove_later(&self, aside: PathBuf, delay: Duration) {
+        let env = self.env.clone();
+        self.env.spawn("remove-log", async move {
+            env.clock().sleep(delay).await;
+            let disk = env.disk().clone();
+            let path = aside.clone();
+            if let Err(error) = env.offload(move || disk.remove_dir_all(&path)).await {
+                warn!(path = %aside.display(), %error, "cannot remove");
+            }
+        });
+    }
+
+    /// Puts aside the logs that no topic claims.
+    pub(super) fn put_strays_aside(&self, places: Places<E>) {
+        for (name, place) in places {
+            let path = place.directory.directory.log_path(&name);
+            match self.put_aside(&place.directory, &path, &name, Fate::Stray) {
+                Ok(aside) => warn!(log = %name, aside = %aside.display(), "stray log put aside"),
+                Err(error) => error!(log = %name, %error, "cannot put a stray log aside"),
+            }
+        }
+    }
+
+    fn follow_settings(&self, delta: &Delta, image: &Image) {
+        let ours = [ConfigResource::broker(self.node), ConfigResource::all_brokers()];
+        if !ours.iter().any(|resource| delta.configs_changed.contains(resource)) {
+            return;
+        }
+        let mut layers = self.settings().layers.clone();
+        layers.set_cluster(image.config(&ours[1]).iter().map(owned).collect());
+        layers.set_broker(image.config(&ours[0]).iter().map(owned).collect());
+        match BrokerConfig::resolve(&layers) {
+            Ok(config) => self.settings.store(Arc::new(Settings { layers, config })),
+            Err(error) => warn!(%error, "dynamic options ignored"),
+        }
+    }
+
+    fn follow_topic_configs(self: &Arc<Self>, delta: &Delta, image: &Image) {
+        let broker_changed =
+            delta.configs_changed.iter().any(|resource| resource.kind == ConfigResource::BROKER);
+        for Hosted { partition, .. } in self.hosted() {
+            let resource = ConfigResource::topic(&partition.topic);
+            if !broker_changed && !delta.configs_changed.contains(&resource) {
+                continue;
+            }
+            let config = topic_config(&self.settings(), image, &partition.topic);
+            let registered = image.partition(partition.topic_id, partition.index);
+            let replicas = registered.map_or(1, |registered| registered.replicas.len());
+            let expiration_ms = i64::from(self.settings().config.producer_id_expiration_ms);
+            partition.on_configured(config, replicas, expiration_ms);
+        }
+    }
+}
+
+fn owned((name, value): (&Arc<str>, &Arc<str>)) -> (String, String) {
+    (name.to_string(), value.to_string())
+}
+
+/// A topic's options. What a data directory brought from elsewhere and we cannot read is told, and
+/// the broker's own options stand in.
+fn topic_config(settings: &Settings, image: &Image, topic: &str) -> Arc<TopicConfig> {
+    let overrides = image.config(&ConfigResource::topic(topic)).iter().map(owned).collect();
+    let resolved = TopicConfig::resolve(&overrides, &settings.layers).or_else(|error| {
+        warn!(topic, %error, "topic options ignored");
+        TopicConfig::resolve(&BTreeMap::new(), &settings.layers)
+    });
+    Arc::new(resolved.unwrap_or_default())
+}
+
+fn assignment(partition: &topic::Partition) -> Assignment {
+    Assignment {
+        leader: partition.leader,
+        leader_epoch: partition.leader_epoch,
+        partition_epoch: partition.partition_epoch,
+        isr: partition.isr.iter().copied().collect(),
+    }
+}

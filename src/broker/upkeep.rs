@@ -1,0 +1,197 @@
+//! What happens by the clock: checkpoints, retention, forgetting silent producers.
+//!
+//! Checkpoints bound what a start after a crash has to read. They are taken every
+//! `log.flush.offset.checkpoint.interval.ms` while something is written, and sooner when much is.
+
+use std::io;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tracing::{debug, error, warn};
+
+use crate::broker::data_directory::DataDirectory;
+use crate::broker::{Broker, Hosted};
+use crate::env::Env;
+use crate::env::clock::Clock;
+use crate::log::checkpoint::{Checkpoint, Offsets};
+use crate::log::name::LogName;
+use crate::log::sync;
+use crate::partition::Partition;
+use crate::types::Offset;
+
+const TICK: Duration = Duration::from_secs(1);
+/// So many bytes in one directory are reason enough for a checkpoint: reading them again takes a
+/// fraction of a second.
+const UNCHECKED_BYTES_MAX: u64 = 256 << 20;
+/// Retention waits for the dust of the start to settle.
+const RETENTION_DELAY: Duration = Duration::from_secs(30);
+const PRODUCERS_EXPIRE_EVERY: Duration = Duration::from_secs(600);
+
+impl<E: Env> Broker<E> {
+    /// Starts the tasks; they end with the broker.
+    pub(super) fn start_upkeep(self: &Arc<Self>) {
+        let env = &self.env;
+        self.keep(env.spawn("checkpoint", self.clone().checkpoint_by_time()));
+        self.keep(env.spawn("checkpoint-hw", self.clone().checkpoint_high_watermarks()));
+        self.keep(env.spawn("retention", self.clone().retain_by_time()));
+        self.keep(env.spawn("expire-producers", self.clone().expire_producers()));
+    }
+
+    async fn checkpoint_by_time(self: Arc<Self>) {
+        let clock = self.env.clock().clone();
+        let interval_ms = self.settings().config.log_flush_offset_checkpoint_interval_ms;
+        let interval = Duration::from_millis(interval_ms.max(0) as u64);
+        let mut last = clock.now();
+        loop {
+            clock.sleep(TICK).await;
+            let due = clock.now().since(last) >= interval;
+            if due {
+                last = clock.now();
+            }
+            for directory in &self.directories {
+                if !directory.has_committed() && !due {
+                    continue;
+                }
+                let logs = self.hosted_in(directory);
+                let unchecked = |hosted: &Hosted<E>| hosted.partition.bytes_since_checkpoint();
+                let bytes: u64 = logs.iter().map(unchecked).sum();
+                if due || bytes >= UNCHECKED_BYTES_MAX {
+                    self.checkpoint(directory, &logs).await;
+                }
+            }
+        }
+    }
+
+    pub(super) fn hosted_in(&self, directory: &Arc<DataDirectory<E>>) -> Vec<Hosted<E>> {
+        let mut logs = self.hosted();
+        logs.retain(|hosted| Arc::ptr_eq(&hosted.directory, directory));
+        logs
+    }
+
+    /// Makes indexes, epochs and producers durable up to the records, then says so in the
+    /// directory's files. A failure takes the directory offline.
+    async fn checkpoint(&self, directory: &DataDirectory<E>, logs: &[Hosted<E>]) {
+        let begin = |partition: &Partition<E>| partition.begin_checkpoint();
+        self.carry_out(directory, logs, begin).await;
+    }
+
+    /// The same for logs that take no more writes, completed so that a clean start trusts them.
+    pub(super) async fn close_logs(&self, directory: &DataDirectory<E>, logs: &[Hosted<E>]) {
+        self.carry_out(directory, logs, |partition| partition.begin_close()).await;
+    }
+
+    async fn carry_out(
+        &self,
+        directory: &DataDirectory<E>,
+        logs: &[Hosted<E>],
+        begin: impl Fn(&Partition<E>) -> io::Result<Option<sync::Checkpoint<E>>>,
+    ) {
+        if directory.committer.offline().is_some() {
+            return;
+        }
+        let done = async {
+            let (mut begun, mut members) = (Vec::new(), Vec::new());
+            for Hosted { partition, .. } in logs {
+                if let Some(checkpoint) = begin(partition)? {
+                    begun.push(checkpoint);
+                    members.push(partition);
+                }
+            }
+            let done = sync::carry_out(&self.env, directory.directory.path(), begun).await?;
+            for (partition, done) in members.into_iter().zip(done) {
+                partition.on_checkpointed(done);
+            }
+            Ok::<_, io::Error>(())
+        };
+        if let Err(error) = done.await {
+            error!(directory = %directory.directory.path().display(), %error,
+                "cannot write a checkpoint");
+            directory.committer.fail(error);
+            return;
+        }
+        let points = offsets(logs, |partition| Some(partition.recovery_point()));
+        self.write(directory, Checkpoint::RecoveryPoint, points).await;
+        self.checkpoint_starts(directory, logs).await;
+    }
+
+    async fn checkpoint_starts(&self, directory: &DataDirectory<E>, logs: &[Hosted<E>]) {
+        let starts = offsets(logs, |partition| partition.start_to_checkpoint());
+        self.write(directory, Checkpoint::LogStart, starts).await;
+    }
+
+    /// Before DeleteRecords is answered: what was deleted must not come back.
+    pub async fn make_starts_durable(&self, partition: &Arc<Partition<E>>) -> bool {
+        let hosted = self.hosted();
+        let found = hosted.iter().find(|hosted| Arc::ptr_eq(&hosted.partition, partition));
+        let Some(directory) = found.map(|hosted| hosted.directory.clone()) else { return false };
+        self.checkpoint_starts(&directory, &self.hosted_in(&directory)).await;
+        directory.committer.offline().is_none()
+    }
+
+    async fn write(&self, directory: &DataDirectory<E>, which: Checkpoint, offsets: Offsets) {
+        if let Err(error) = directory.checkpoint(which, offsets).await {
+            error!(%error, "cannot write a checkpoint");
+            directory.committer.fail(io::Error::other(error.to_string()));
+        }
+    }
+
+    async fn checkpoint_high_watermarks(self: Arc<Self>) {
+        let every = self.settings().config.replica_high_watermark_checkpoint_interval_ms;
+        let every = Duration::from_millis(every.max(1) as u64);
+        loop {
+            self.env.clock().sleep(every).await;
+            for directory in &self.directories {
+                self.write_high_watermarks(directory).await;
+            }
+        }
+    }
+
+    pub(super) async fn write_high_watermarks(&self, directory: &Arc<DataDirectory<E>>) {
+        if directory.committer.offline().is_some() {
+            return;
+        }
+        let logs = self.hosted_in(directory);
+        let marks = offsets(&logs, |partition| Some(partition.high_watermark()));
+        self.write(directory, Checkpoint::Replication, marks).await;
+    }
+
+    async fn retain_by_time(self: Arc<Self>) {
+        let clock = self.env.clock().clone();
+        let every = self.settings().config.log_retention_check_interval_ms;
+        let every = Duration::from_millis(every.max(1) as u64);
+        clock.sleep(RETENTION_DELAY.min(every)).await;
+        loop {
+            for Hosted { partition, directory } in self.hosted() {
+                if directory.committer.offline().is_some() {
+                    continue;
+                }
+                match partition.retain().await {
+                    Ok(0) => {}
+                    Ok(segments) => debug!(%partition, segments, "deleted old segments"),
+                    Err(error) => warn!(%partition, %error, "cannot delete old segments"),
+                }
+            }
+            for directory in &self.directories {
+                self.checkpoint_starts(directory, &self.hosted_in(directory)).await;
+            }
+            clock.sleep(every).await;
+        }
+    }
+
+    async fn expire_producers(self: Arc<Self>) {
+        loop {
+            self.env.clock().sleep(PRODUCERS_EXPIRE_EVERY).await;
+            for Hosted { partition, .. } in self.hosted() {
+                partition.expire_producers();
+            }
+        }
+    }
+}
+
+fn offsets<E: Env>(logs: &[Hosted<E>], of: impl Fn(&Partition<E>) -> Option<Offset>) -> Offsets {
+    let line = |hosted: &Hosted<E>| {
+        let partition = &hosted.partition;
+        Some((LogName::new(&*partition.topic, partition.index), of(partition)?))
+    };
+    logs.iter().filter_map(line).collect()
+}

@@ -1,0 +1,176 @@
+//! A partition's log in the long run: checkpoints, retention, deletion by request, closing.
+
+use std::fmt;
+use std::io;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tracing::warn;
+
+use crate::config::topic::TopicConfig;
+use crate::env::clock::Clock;
+use crate::env::{Env, probe};
+use crate::log::LogConfig;
+use crate::log::sync::{Checkpoint, Checkpointed};
+use crate::partition::{Partition, ReadRefused};
+use crate::types::{LeaderEpoch, Offset};
+
+/// Asks DeleteRecords for everything up to the high watermark.
+pub const HIGH_WATERMARK: i64 = -1;
+
+impl<E: Env> Partition<E> {
+    pub fn recovery_point(&self) -> Offset {
+        self.lock().log.recovery_point()
+    }
+
+    pub fn start_to_checkpoint(&self) -> Option<Offset> {
+        self.lock().log.start_to_checkpoint()
+    }
+
+    pub fn high_watermark(&self) -> Offset {
+        self.lock().replica.high_watermark()
+    }
+
+    pub fn bytes_since_checkpoint(&self) -> u64 {
+        self.lock().log.bytes_since_checkpoint()
+    }
+
+    pub fn file_delete_delay(&self) -> Duration {
+        Duration::from_millis(self.lock().config.file_delete_delay_ms.max(0) as u64)
+    }
+
+    pub fn expire_producers(&self) {
+        let now_ms = self.env.clock().wall_ms();
+        self.lock().log.expire_producers(now_ms);
+    }
+
+    /// What has to be written so that recovery may start later. `None`: nothing new.
+    pub fn begin_checkpoint(&self) -> io::Result<Option<Checkpoint<E>>> {
+        self.lock().log.begin_checkpoint()
+    }
+
+    pub fn on_checkpointed(&self, done: Checkpointed) {
+        self.lock().log.on_checkpointed(done);
+    }
+
+    /// Asks for a sync of whatever is not durable yet, before the commit loop ends.
+    pub fn request_last_sync(self: &Arc<Self>) {
+        let state = self.lock();
+        let wants = state.log.is_dirty() || state.log.durable_end() < state.log.end();
+        if wants && state.gone.is_none() {
+            // Offline already: the close tells.
+            let _ = self.committer.mark(self);
+        }
+    }
+
+    /// Completes the files of a partition that takes no more writes and whose last sync is done.
+    pub fn begin_close(&self) -> io::Result<Option<Checkpoint<E>>> {
+        let mut state = self.lock();
+        if state.gone.is_some() || state.log.durable_end() < state.log.end() {
+            return Err(io::Error::other("its last records are not durable"));
+        }
+        state.log.begin_close()
+    }
+}
+
+impl<E: Env> Partition<E> {
+    /// Bytes of records on the disk.
+    pub async fn size_bytes(&self) -> io::Result<u64> {
+        self.measure().await?;
+        Ok(self.lock().log.size_bytes())
+    }
+
+    async fn measure(&self) -> io::Result<()> {
+        let measuring = self.lock().log.begin_measure();
+        if let Some(measuring) = measuring {
+            let measured = measuring.carry_out().await?;
+            self.lock().log.on_measured(measured);
+        }
+        Ok(())
+    }
+
+    /// Deletes the segments that are too old or too many. Says how many went.
+    pub async fn retain(&self) -> io::Result<usize> {
+        self.measure().await?;
+        let now_ms = self.env.clock().wall_ms();
+        let (removal, start) = {
+            let mut state = self.lock();
+            if state.gone.is_some() || !state.replica.leads() {
+                return Ok(0);
+            }
+            let high_watermark = state.replica.high_watermark();
+            let removal = state.log.retain(high_watermark, now_ms)?;
+            (removal, state.log.start())
+        };
+        let Some(removal) = removal else { return Ok(0) };
+        let (topic, partition) = (self.topic_id, self.index);
+        self.env.probe(|| probe::Event::StartMoved { topic, partition, start });
+        removal.rename().await?;
+        let (segments, delay) = (removal.bases().len(), self.file_delete_delay());
+        let (env, log) = (self.env.clone(), self.to_string());
+        self.env.spawn("remove-segments", async move {
+            env.clock().sleep(delay).await;
+            if let Err(error) = removal.remove() {
+                warn!(log, %error, "cannot remove deleted segments");
+            }
+        });
+        Ok(segments)
+    }
+
+    /// Records below `to` are deleted; -1 deletes all that consumers may read. Says where the log
+    /// starts now, which its owner makes durable before anyone is told.
+    pub fn delete_records(&self, to: i64) -> Result<Offset, DeletionError> {
+        let mut state = self.lock();
+        state.check_readable(LeaderEpoch(-1))?;
+        let policy = state.config.cleanup_policy;
+        if policy.compact && !policy.delete {
+            return Err(DeletionError::Compacted);
+        }
+        let high_watermark = state.replica.high_watermark();
+        let to = if to == HIGH_WATERMARK { high_watermark } else { Offset(to) };
+        if to < Offset(0) || to > high_watermark {
+            return Err(DeletionError::OutOfRange { to, high_watermark });
+        }
+        if state.log.raise_start(to) {
+            let (topic, partition) = (self.topic_id, self.index);
+            self.env.probe(|| probe::Event::StartMoved { topic, partition, start: to });
+            state.waiters.wake();
+        }
+        Ok(state.log.start())
+    }
+}
+
+#[derive(Debug, thiserror::Error)]
+pub enum DeletionError {
+    #[error(transparent)]
+    Refused(#[from] ReadRefused),
+    #[error("cannot delete up to {to}, consumers may read up to {high_watermark}")]
+    OutOfRange { to: Offset, high_watermark: Offset },
+    #[error("the topic is compacted, and records are not deleted")]
+    Compacted,
+}
+
+/// What the topic's options mean for its logs. `draw` spreads the rolls of many logs.
+pub fn log_config(config: &TopicConfig, producer_id_expiration_ms: i64, draw: u64) -> LogConfig {
+    let jitter_ms = config.segment_jitter_ms.max(0) as u64;
+    let at_least_0 = |value: i64| u64::try_from(value).ok();
+    LogConfig {
+        segment_bytes: config.segment_bytes.max(0) as u32,
+        segment_ms: config.segment_ms.max(0) as u64,
+        segment_jitter_ms: if jitter_ms == 0 { 0 } else { draw % jitter_ms },
+        segment_index_bytes: config.segment_index_bytes.max(0) as u32,
+        index_interval_bytes: config.index_interval_bytes.max(0) as u32,
+        retention_ms: at_least_0(config.retention_ms),
+        retention_bytes: at_least_0(config.retention_bytes),
+        cleanup_delete: config.cleanup_policy.delete,
+        cleanup_compact: config.cleanup_policy.compact,
+        file_delete_delay_ms: config.file_delete_delay_ms.max(0) as u64,
+        producer_id_expiration_ms,
+    }
+}
+
+impl<E: Env> fmt::Display for Partition<E> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}-{}", self.topic, self.index)
+    }
+}
