@@ -4,6 +4,8 @@ use super::*;
 use crate::env::memory::SECTOR_BYTES;
 use crate::log::epochs::Epochs;
 use crate::log::segment::{Kind, path};
+use crate::log::transactions::AbortedTransaction;
+use crate::protocol::records::control::ControlType;
 
 /// A log of a few segments, all of it written and nothing promised.
 async fn written(env: &MemoryEnv, batches: i64) -> Vec<Batch> {
@@ -157,6 +159,61 @@ fn a_log_of_another_topic_is_refused() {
         let config = Arc::new(small());
         let opened = Log::open(env, Path::new(DIR), other, config, known, 0).await;
         assert!(matches!(opened, Err(OpenError::Identity { found: ID, .. })));
+    });
+}
+
+fn in_transaction(id: i64, control: Option<ControlType>) -> Batch {
+    let (id, base_sequence) = (ProducerId(id), if control.is_some() { -1 } else { 0 });
+    let producer = Some(build::Producer { id, epoch: 0, base_sequence });
+    let control_batch = control.is_some();
+    let mut builder = BatchBuilder::new(BatchOptions {
+        producer,
+        transactional: true,
+        control: control_batch,
+        ..BatchOptions::default()
+    });
+    match control {
+        Some(kind) => builder.push_control(kind, 5, Bytes::from_static(&[0, 0, 0, 0, 0, 1])),
+        None => builder.push(NewRecord { timestamp_ms: 5, ..NewRecord::default() }),
+    }
+    builder.build_batch()
+}
+
+#[test]
+fn aborted_and_open_transactions_are_known_after_a_power_loss_that_took_their_index() {
+    run(async {
+        let env = memory();
+        let (mut log, _) = open(&env, &small(), unclean(Offset(0))).await.unwrap();
+        append(&mut log, &batch(1, 10, 0));
+        append(&mut log, &in_transaction(1, None));
+        append(&mut log, &in_transaction(2, None));
+        let abort = in_transaction(1, Some(ControlType::Abort));
+        log.append_as_leader(&abort, LeaderEpoch(0), Origin::Coordinator, 0).unwrap();
+        append(&mut log, &batch(1, 10, 0));
+        sync(&mut log).await;
+        let index = path(Path::new(DIR), Offset(0), Kind::TxnIndex);
+        let written = env.disk().contents(&index).unwrap();
+        assert_eq!(written.len(), 34);
+        for known in [unclean(Offset(0)), unclean(Offset(3)), unclean(Offset(4))] {
+            // The entry is durable only once the recovery point is past the marker.
+            let lost = match known.recovery_point {
+                Offset(4) => env.with_disk(env.disk().copy()),
+                _ => env.with_disk(env.disk().after_power_loss(|_| 0)),
+            };
+            let (log, _) = open(&lost, &small(), known).await.unwrap();
+            assert_eq!(lost.disk().contents(&index).unwrap(), written);
+            assert_eq!(log.last_stable(log.end()), Offset(2), "producer 2 is in a transaction");
+            let (from, limit) = (Offset(0), log.end());
+            let wanted = Wanted { from, limit, bytes_max: 9999, at_least_one: true, aborted: true };
+            let aborted = log.read(&wanted).unwrap().resolve().await.unwrap().aborted;
+            let entry = AbortedTransaction {
+                producer: ProducerId(1),
+                first: Offset(1),
+                last: Offset(3),
+                last_stable: Offset(2),
+            };
+            assert_eq!(aborted, [entry]);
+        }
     });
 }
 

@@ -1,6 +1,7 @@
 use proptest::prelude::*;
 
 use super::*;
+use crate::log::producers::{Producer, Producers};
 
 #[derive(Clone, Copy, Debug)]
 enum Step {
@@ -53,6 +54,18 @@ impl Model {
         self.batches.iter().filter(|batch| batch.next_offset() > self.start)
     }
 
+    /// The last batch of each producer is known, whatever happened in between.
+    fn check_producers(&self, log: &Log<MemoryEnv>) {
+        let mut expected = Producers::default();
+        self.batches.iter().for_each(|batch| expected.on_data(batch));
+        for (id, producer) in expected.iter() {
+            let last = producer.last().unwrap();
+            if last.base_offset() >= self.start {
+                assert_eq!(log.producers().get(id).and_then(Producer::last), Some(last));
+            }
+        }
+    }
+
     fn pick(&self, n: u8) -> Offset {
         Offset(self.start.0 + i64::from(n) % (self.end.0 - self.start.0 + 1))
     }
@@ -77,8 +90,10 @@ async fn behaves(steps: Vec<Step>, cold: bool) {
     for step in steps {
         match step {
             Step::Append { count, bytes, timestamp } => {
-                let sent = batch(count.into(), bytes.into(), timestamp.into());
-                let appended = append_at(&mut log, &sent, epoch);
+                let producer = Some((i64::from(count % 3), timestamp.into()));
+                let sent = numbered(producer, count.into(), bytes.into(), timestamp.into());
+                let (leader, origin) = (LeaderEpoch(epoch), Origin::Replication);
+                let appended = log.append_as_leader(&sent, leader, origin, 0).unwrap();
                 assert_eq!(appended.base, model.end);
                 model.batches.push(sent.stamped(model.end, LeaderEpoch(epoch)));
                 model.end = appended.end;
@@ -138,6 +153,7 @@ async fn behaves(steps: Vec<Step>, cold: bool) {
             }
         }
         assert_eq!((log.start(), log.end()), (model.start, model.end), "after {step:?}");
+        model.check_producers(&log);
     }
     let found = all(&log).await;
     assert!(found.iter().eq(model.readable()));
