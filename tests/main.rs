@@ -10,6 +10,7 @@ mod codec_hostile;
 mod codec_records;
 mod fuzz_corpus;
 mod log;
+mod metadata;
 mod options;
 mod tidy;
 mod wire_bytes;

@@ -17,6 +17,9 @@ use crate::protocol::messages::MetadataRecord;
 use crate::protocol::messages::broker_registration_change_record::BrokerRegistrationChangeRecord;
 use crate::types::{BrokerEpoch, NodeId, Uuid};
 
+#[cfg(test)]
+mod tests;
+
 #[derive(Clone, Debug)]
 pub struct Registration {
     pub id: NodeId,

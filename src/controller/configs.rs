@@ -24,6 +24,9 @@ use crate::protocol::messages::incremental_alter_configs_request::{
 use crate::protocol::messages::incremental_alter_configs_response as altered;
 use crate::protocol::wire::Text;
 
+#[cfg(test)]
+mod tests;
+
 const SET: i8 = 0;
 const DELETE: i8 = 1;
 const APPEND: i8 = 2;

@@ -40,6 +40,9 @@ use crate::quorum::snapshot::SnapshotId;
 use crate::quorum::voters::{ReplicaKey, Voter, VoterEndpoint};
 use crate::types::{Instant, LeaderEpoch, Offset, Uuid};
 
+#[cfg(test)]
+mod tests;
+
 /// Operations waiting for their turn.
 const QUEUE_LEN_MAX: usize = 1024;
 /// Taken in one turn, before the disk is asked to commit them.

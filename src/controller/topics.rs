@@ -29,6 +29,9 @@ use crate::protocol::messages::topic_record::TopicRecord;
 use crate::protocol::wire::Text;
 use crate::types::Uuid;
 
+#[cfg(test)]
+mod tests;
+
 /// Records of one atomic batch.
 pub const BATCH_RECORDS_MAX: usize = 10_000;
 const PARTITIONS_PER_REQUEST_MAX: i64 = 10_000;

@@ -13,6 +13,9 @@ use crate::protocol::records::record::RecordError;
 use crate::protocol::wire::DecodeError;
 use crate::types::Offset;
 
+#[cfg(test)]
+mod tests;
+
 const DECOMPRESSED_BYTES_MAX: usize = 64 << 20;
 
 #[derive(Debug, thiserror::Error)]

@@ -16,7 +16,7 @@ use bytes::{Bytes, BytesMut};
 use tokio::sync::watch;
 
 use crate::env::clock::Clock;
-use crate::env::disk::{Disk, File};
+use crate::env::disk::File;
 use crate::env::{Env, FileOf, probe};
 use crate::log::append::AppendError;
 use crate::log::commit::{Committer, Dirty, Mark, Offline, Round};
@@ -35,8 +35,6 @@ use crate::types::{LeaderEpoch, NodeId, Offset};
 
 pub mod open;
 mod retention;
-#[cfg(test)]
-mod tests;
 
 pub const DIRECTORY: &str = "__cluster_metadata-0";
 
