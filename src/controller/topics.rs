@@ -338,10 +338,10 @@ pub fn delete(
     let (mut named, mut identified): (BTreeMap<&str, u32>, BTreeMap<Uuid, u32>) =
         Default::default();
     for topic in &asked {
-        if topic.topic_id != Uuid::ZERO {
-            *identified.entry(topic.topic_id).or_default() += 1;
-        } else if let Some(name) = &topic.name {
-            *named.entry(name).or_default() += 1;
+        match &topic.name {
+            None => *identified.entry(topic.topic_id).or_default() += 1,
+            Some(name) if topic.topic_id == Uuid::ZERO => *named.entry(name).or_default() += 1,
+            Some(_) => {}
         }
     }
     // A topic may also be named and identified at once, by two entries.
@@ -353,9 +353,8 @@ pub fn delete(
             continue;
         }
         let often = match &topic.name {
-            _ if topic.topic_id != Uuid::ZERO => identified[&topic.topic_id] > 1,
-            Some(name) => named[name.as_str()] > 1,
-            None => false,
+            None => identified[&topic.topic_id] > 1,
+            Some(name) => named.get(name.as_str()).is_some_and(|&times| times > 1),
         };
         let result = match delete_one(context, topic, often, &mut doomed) {
             Ok((name, id)) => {
