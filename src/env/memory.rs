@@ -120,6 +120,11 @@ impl MemoryDisk {
         paths.sort();
         paths.dedup();
         for path in paths {
+            let parent = path.parent().filter(|parent| !parent.as_os_str().is_empty());
+            if parent.is_some_and(|parent| !copy.tree().entries.contains_key(parent)) {
+                // Lost with its directory.
+                continue;
+            }
             let node = match (tree.durable.get(path), tree.entries.get(path)) {
                 (Some(old), Some(new)) if old.is_same(new) => Some(new),
                 (old, new) => [old, new][draw(2) as usize],

@@ -9,7 +9,7 @@ use self::listing::{Files, Listing};
 use self::load::Loaded;
 use self::replay::Span;
 use crate::env::disk::{Disk, File, Open};
-use crate::env::{Env, FileOf, probe};
+use crate::env::{Env, FileOf};
 use crate::log::epochs::Epochs;
 use crate::log::index;
 use crate::log::producers::Producers;
@@ -95,21 +95,9 @@ impl<E: Env> Log<E> {
     ) -> Result<(Log<E>, Recovered), OpenError> {
         let opening = Opening { env, dir, topic_id, config, known, now_ms };
         let (log, report) = opening.run().await?;
-        log.env.probe(|| probe::Event::Recovered {
-            topic: topic_id,
-            partition: partition_of(dir),
-            start: log.start,
-            end: log.end,
-        });
         log.check();
         Ok((log, report))
     }
-}
-
-/// The number after the last dash of the directory's name: only a simulator wants to know.
-fn partition_of(dir: &Path) -> i32 {
-    let name = dir.file_name().and_then(|name| name.to_str()).unwrap_or_default();
-    name.rsplit_once('-').and_then(|(_, number)| number.parse().ok()).unwrap_or(-1)
 }
 
 struct Opening<'a, E: Env> {
@@ -122,15 +110,15 @@ struct Opening<'a, E: Env> {
 }
 
 /// What is on the disk once segments are loaded and torn tails are cut.
-struct Segments {
+struct Segments<F> {
     /// Those before the last one.
     closed: Vec<Closed>,
     last: Loaded,
     last_files: Files,
     epochs: Epochs,
     epochs_changed: bool,
-    /// Nothing past the recovery point was believed.
-    scanned: bool,
+    /// Nothing past the recovery point was believed; these were written and not synced.
+    index_files: Option<Vec<F>>,
 }
 
 impl<E: Env> Opening<'_, E> {
@@ -170,7 +158,7 @@ impl<E: Env> Opening<'_, E> {
     /// left is not needed.
     fn start_anew(
         &self,
-        loaded: Segments,
+        loaded: Segments<FileOf<E>>,
         listing: &Listing,
         mut report: Recovered,
     ) -> Result<(Log<E>, Recovered), OpenError> {
@@ -207,11 +195,13 @@ impl<E: Env> Opening<'_, E> {
 
     async fn assemble(
         &self,
-        segments: Segments,
+        segments: Segments<FileOf<E>>,
         listing: Listing,
         report: &mut Recovered,
     ) -> Result<Log<E>, OpenError> {
-        let Segments { mut closed, last, last_files, epochs, epochs_changed, scanned } = segments;
+        let Segments { mut closed, last, last_files, epochs, epochs_changed, index_files } =
+            segments;
+        let scanned = index_files.is_some();
         let first_base = closed.first().map_or(last.base, |closed| closed.base);
         let (start, end) = (self.known.log_start.max(first_base), last.end);
         let mut active = Active::new(last.base, self.now_ms);
@@ -243,6 +233,17 @@ impl<E: Env> Opening<'_, E> {
         unsynced.snapshots = restored.snapshots;
         unsynced.on_replayed(restored.replayed_bytes);
         unsynced.epochs_changed = epochs_changed;
+        unsynced.index_files = index_files.unwrap_or_default();
+        if !self.known.clean && active.base >= self.known.recovery_point {
+            // Nobody knows whether the entries of what was made last are synced.
+            unsynced.directory = true;
+            unsynced.parent = first_base >= self.known.recovery_point;
+            if unsynced.parent {
+                let identity = self.dir.join(IDENTITY_NAME);
+                let identity = self.env.disk().open(&identity, Open::Existing);
+                unsynced.file(identity.map_err(|error| self.io(error))?);
+            }
+        }
         let mut log = Log {
             env: self.env.clone(),
             dir: self.dir.into(),

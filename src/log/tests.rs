@@ -33,7 +33,10 @@ fn run(test: impl Future<Output = ()>) {
 }
 
 fn memory() -> MemoryEnv {
-    MemoryEnv::new(TokioEnv::new(tokio::runtime::Handle::current()))
+    let env = MemoryEnv::new(TokioEnv::new(tokio::runtime::Handle::current()));
+    // The log directory itself is durable before logs are made in it.
+    env.disk().put(Path::new("/data/meta.properties"), Vec::new());
+    env
 }
 
 /// Small enough to roll often.

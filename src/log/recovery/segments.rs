@@ -1,12 +1,13 @@
 //! All segments of a log that is being opened: which to scan, where to cut, what is damaged.
 
 use std::io;
+use std::path::Path;
 
 use super::listing::{self, Files, Listing};
 use super::load::{self, Loaded, Trust};
-use super::{Known, OpenError, Opening, Recovered, Segments};
-use crate::env::Env;
+use super::{IDENTITY_NAME, Known, OpenError, Opening, Recovered, Segments};
 use crate::env::disk::{Disk, File, Open};
+use crate::env::{Env, FileOf};
 use crate::log::epochs::Epochs;
 use crate::log::segment::{Closed, Kind, path};
 use crate::log::sync::EPOCHS_NAME;
@@ -18,19 +19,19 @@ impl<E: Env> Opening<'_, E> {
         &self,
         listing: &Listing,
         report: &mut Recovered,
-    ) -> Result<Segments, OpenError> {
+    ) -> Result<Segments<FileOf<E>>, OpenError> {
         let all: Vec<(Offset, Files)> =
             listing.segments.iter().map(|(base, files)| (*base, *files)).collect();
         let (mut epochs, mut epochs_changed) =
             self.epochs(listing, &all).await.map_err(|error| self.io(error))?;
-        let (count, last, scanned) = match self.load_settled(&all, report).await? {
-            Some(last) => (all.len(), last, false),
+        let (count, last, index_files) = match self.load_settled(&all, report).await? {
+            Some(last) => (all.len(), last, None),
             None => {
                 epochs.truncate_end(self.known.recovery_point);
                 epochs_changed = true;
-                let (count, last) =
+                let (count, last, index_files) =
                     self.scan_all(&all, listing.changed, &mut epochs, report).await?;
-                (count, last, true)
+                (count, last, Some(index_files))
             }
         };
         // An epoch that wrote nothing is forgotten, as Kafka does; no reason to write the file.
@@ -42,7 +43,7 @@ impl<E: Env> Opening<'_, E> {
         });
         let closed = closed.collect();
         let last_files = all[count - 1].1;
-        Ok(Segments { closed, last, last_files, epochs, epochs_changed, scanned })
+        Ok(Segments { closed, last, last_files, epochs, epochs_changed, index_files })
     }
 
     /// The epochs as the file has them; without a usable file, as the batches have them.
@@ -124,7 +125,7 @@ impl<E: Env> Opening<'_, E> {
         listing_changed: bool,
         epochs: &mut Epochs,
         report: &mut Recovered,
-    ) -> Result<(usize, Loaded), OpenError> {
+    ) -> Result<(usize, Loaded, Vec<FileOf<E>>), OpenError> {
         let point = self.known.recovery_point;
         let trust = Trust { recovery_point: point, gaps: self.config.cleanup_compact };
         let first = all.partition_point(|(base, _)| *base <= point).saturating_sub(1);
@@ -150,13 +151,15 @@ impl<E: Env> Opening<'_, E> {
         let count = first + scanned.len();
         let last = scanned.last().expect("the segment of the recovery point was scanned");
         self.check_undamaged(last)?;
-        let changed = self.settle(&mut scanned, &all[count..], report).await;
-        let changed = changed.map_err(|error| self.io(error))?;
-        if changed || listing_changed {
-            let synced = self.env.disk().sync_dir(self.dir).await;
+        let settled = self.settle(&mut scanned, &all[count..], report).await;
+        let index_files = settled.map_err(|error| self.io(error))?;
+        // Entries of segments begun past the recovery point may be in memory only, too.
+        let begun = scanned.last().is_some_and(|last| last.base >= point);
+        if begun || listing_changed || !report.dropped_segments.is_empty() {
+            let synced = self.sync_entries(all[0].0).await;
             synced.map_err(|error| self.io(error))?;
         }
-        Ok((count, scanned.pop().expect("looked at above")))
+        Ok((count, scanned.pop().expect("looked at above"), index_files))
     }
 
     /// What ends before the recovery point has lost synced records, unless they were deleted.
@@ -170,21 +173,21 @@ impl<E: Env> Opening<'_, E> {
     }
 
     /// Cuts the torn tail, drops the segments after it, writes the indexes of what is left, and
-    /// syncs it: records that were read back may be in the page cache only. True when something
-    /// was written.
+    /// syncs the records: those that were read back may be in the page cache only. Answers the
+    /// index files, which are synced before the recovery point rises.
     async fn settle(
         &self,
         scanned: &mut [Loaded],
         dropped: &[(Offset, Files)],
         report: &mut Recovered,
-    ) -> io::Result<bool> {
+    ) -> io::Result<Vec<FileOf<E>>> {
         // Newest first: interrupted, the log is left longer, but without a hole.
         for (base, _) in dropped.iter().rev() {
             listing::remove_segment(&self.env, self.dir, *base)?;
             report.dropped_segments.push(*base);
         }
         report.dropped_segments.reverse();
-        let mut changed = !dropped.is_empty();
+        let mut index_files = Vec::new();
         for loaded in scanned {
             report.scanned_bytes += loaded.scanned_bytes;
             let cut = loaded.file_bytes - loaded.size;
@@ -193,7 +196,6 @@ impl<E: Env> Opening<'_, E> {
             if cut == 0 && !past_point && !loaded.index.has_pending() {
                 continue;
             }
-            changed = true;
             let log =
                 self.env.disk().open(&path(self.dir, loaded.base, Kind::Log), Open::Existing)?;
             if cut > 0 {
@@ -201,10 +203,18 @@ impl<E: Env> Opening<'_, E> {
                 loaded.file_bytes = loaded.size;
             }
             log.sync().await?;
-            for file in load::write_index(&self.env, self.dir, loaded)? {
-                file.sync().await?;
-            }
+            index_files.extend(load::write_index(&self.env, self.dir, loaded)?);
         }
-        Ok(changed)
+        Ok(index_files)
+    }
+
+    /// Syncs the directory entries that lead to the records.
+    async fn sync_entries(&self, first_base: Offset) -> io::Result<()> {
+        let disk = self.env.disk();
+        if self.known.recovery_point <= first_base {
+            disk.open(&self.dir.join(IDENTITY_NAME), Open::Existing)?.sync().await?;
+            disk.sync_dir(self.dir.parent().unwrap_or(Path::new("."))).await?;
+        }
+        disk.sync_dir(self.dir).await
     }
 }

@@ -227,6 +227,7 @@ enum Step {
     /// The owner writes the checkpoint file.
     Publish,
     Truncate(u8),
+    PowerLoss,
 }
 
 fn step() -> impl Strategy<Value = Step> {
@@ -237,12 +238,13 @@ fn step() -> impl Strategy<Value = Step> {
         2 => Just(Step::Checkpoint),
         2 => Just(Step::Publish),
         1 => any::<u8>().prop_map(Step::Truncate),
+        1 => Just(Step::PowerLoss),
     ]
 }
 
-/// Runs the steps, loses the power, and opens what is left.
+/// Runs the steps, loses the power at the end too, and opens what is left each time.
 async fn survives(steps: Vec<Step>, seed: u64) {
-    let env = memory();
+    let mut env = memory();
     let mut random = seed | 1;
     let mut draw = move |bound: u32| {
         random = random.wrapping_mul(6364136223846793005).wrapping_add(1442695040888963407);
@@ -283,6 +285,11 @@ async fn survives(steps: Vec<Step>, seed: u64) {
             Step::Sync | Step::BeginSync => {
                 log.on_synced(begun.take().unwrap());
             }
+            Step::PowerLoss => {
+                log = lose_power(&mut env, log, published, unsynced_truncation.take(), &mut draw)
+                    .await;
+                begun = None;
+            }
             Step::Checkpoint => checkpoint(&mut log).await,
             Step::Publish => published = log.recovery_point(),
             Step::Truncate(n) => {
@@ -300,13 +307,24 @@ async fn survives(steps: Vec<Step>, seed: u64) {
             }
         }
     }
+    lose_power(&mut env, log, published, unsynced_truncation, &mut draw).await;
+}
+
+/// What is left is a prefix of what was written, with all that was synced.
+async fn lose_power(
+    env: &mut MemoryEnv,
+    log: Log<MemoryEnv>,
+    published: Offset,
+    unsynced_truncation: Option<Vec<Batch>>,
+    draw: &mut impl FnMut(u32) -> u32,
+) -> Log<MemoryEnv> {
     let (durable, mut before) = (log.durable_end(), all(&log).await);
     if let Some(longer) = unsynced_truncation {
         assert!(longer.starts_with(&before));
         before = longer;
     }
-    let lost = env.with_disk(env.disk().after_power_loss(&mut draw));
-    let (log, _) = match open(&lost, &small(), unclean(published)).await {
+    *env = env.with_disk(env.disk().after_power_loss(draw));
+    let (log, _) = match open(env, &small(), unclean(published)).await {
         Ok(opened) => opened,
         Err(error) => panic!("{error}"),
     };
@@ -318,6 +336,7 @@ async fn survives(steps: Vec<Step>, seed: u64) {
         expected.assign(batch.leader_epoch(), batch.base_offset());
     }
     assert_eq!(log.epochs(), &expected, "the epochs of what is left");
+    log
 }
 
 proptest! {
