@@ -5,7 +5,7 @@
 //! partition to move registers a waker, and is woken once a commit.
 
 use std::sync::{Arc, Mutex, MutexGuard};
-use std::task::{Context, Poll, Waker};
+use std::task::{Context, Poll};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -119,6 +119,8 @@ pub struct Read<E: Env> {
     pub last_stable: Offset,
     pub log_start: Offset,
     pub leader_epoch: LeaderEpoch,
+    /// How often the partition had moved (`poll_moved`).
+    pub moves: u64,
     /// The client's log and ours part here; nothing is read then.
     pub diverging: Option<EpochEnd>,
     pub plan: ReadPlan<E>,
@@ -237,9 +239,15 @@ impl<E: Env> Partition<E> {
         self.lock().read(asked)
     }
 
-    /// Wakes the task when the partition moves: more to read, a new leader, the end.
-    pub fn register(&self, waker: &Waker) {
-        self.lock().waiters.register(waker);
+    /// Ready once the partition has moved since a read that told `moves`: more to read, a new
+    /// leader, the end.
+    pub fn poll_moved(&self, moves: u64, cx: &mut Context<'_>) -> Poll<()> {
+        let mut state = self.lock();
+        if state.waiters.moves() != moves {
+            return Poll::Ready(());
+        }
+        state.waiters.register(cx.waker());
+        Poll::Pending
     }
 
     /// Where an epoch ended (OffsetForLeaderEpoch). `None`: nothing is known of it.
@@ -350,6 +358,7 @@ impl<E: Env> State<E> {
             last_stable,
             log_start,
             leader_epoch: self.replica.leader_epoch(),
+            moves: self.waiters.moves(),
             diverging: None,
             plan: ReadPlan::Ready(Region::empty()),
         };

@@ -12,7 +12,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::future::poll_fn;
 use std::sync::Arc;
-use std::task::Poll;
+use std::task::{Context as TaskContext, Poll};
 use std::time::Duration;
 
 use bytes::BytesMut;
@@ -95,6 +95,8 @@ struct Served<E: Env> {
     high_watermark: Offset,
     last_stable: Offset,
     log_start: Offset,
+    /// How often the partition had moved when it was read.
+    moves: u64,
     diverging: Option<(LeaderEpoch, Offset)>,
     file: Option<FileOf<E>>,
     at: u64,
@@ -111,6 +113,7 @@ impl<E: Env> Served<E> {
             high_watermark: UNKNOWN,
             last_stable: UNKNOWN,
             log_start: UNKNOWN,
+            moves: 0,
             diverging: None,
             file: None,
             at: 0,
@@ -137,40 +140,35 @@ async fn serve<E: Env>(ctx: &Context<E>, fetch: &mut Fetch, limits: &Limits) -> 
     let found: Vec<_> = fetch.targets.iter_mut().map(|target| find(ctx, &image, target)).collect();
     drop(image);
     let mut deadline = std::pin::pin!(None);
-    let mut first = true;
     loop {
-        if !first {
-            // Registered before the read, so that nothing slips between it and the wait.
-            poll_fn(|cx| {
-                for partition in found.iter().flatten() {
-                    partition.register(cx.waker());
-                }
-                Poll::Ready(())
-            })
-            .await;
-        }
         let (served, enough) = read_all(fetch, &found, limits).await;
         if enough || limits.wait_max.is_zero() {
             return served;
         }
-        if first {
-            first = false;
+        if deadline.is_none() {
             deadline.set(Some(clock.sleep(limits.wait_max)));
-            continue;
         }
-        let mut woken = false;
-        let moved = poll_fn(|_| {
-            // Any wake-up but the deadline's is a partition that moved.
-            let ready = woken;
-            woken = true;
-            if ready { Poll::Ready(()) } else { Poll::Pending }
-        });
-        let expiry = deadline.as_mut().as_pin_mut().expect("set in the first round");
+        let expiry = deadline.as_mut().as_pin_mut().expect("set above");
         tokio::select! {
             biased;
             () = expiry => return served,
-            () = moved => {}
+            () = poll_fn(|cx| poll_moved(&found, &served, cx)) => {}
         }
+    }
+}
+
+/// Ready when one of the partitions has moved since it was read.
+fn poll_moved<E: Env>(
+    found: &[Result<Arc<Partition<E>>, ErrorCode>],
+    served: &[Served<E>],
+    cx: &mut TaskContext<'_>,
+) -> Poll<()> {
+    let mut has_moved = |(found, read): (&Result<Arc<Partition<E>>, ErrorCode>, &Served<E>)| {
+        found.as_ref().is_ok_and(|partition| partition.poll_moved(read.moves, cx).is_ready())
+    };
+    match found.iter().zip(served).any(&mut has_moved) {
+        true => Poll::Ready(()),
+        false => Poll::Pending,
     }
 }
 
@@ -211,7 +209,7 @@ async fn read<E: Env>(
         current_epoch: LeaderEpoch(target.current_leader_epoch),
         last_fetched_epoch: (fetched.0 >= 0).then_some(fetched),
     };
-    let Read { high_watermark, last_stable, log_start, diverging, plan, .. } =
+    let Read { high_watermark, last_stable, log_start, moves, diverging, plan, .. } =
         match partition.read(&asked) {
             Ok(read) => read,
             Err(refused) => return Served::failed(error::refused(&refused)),
@@ -222,6 +220,7 @@ async fn read<E: Env>(
             high_watermark,
             last_stable,
             log_start,
+            moves,
             diverging: diverging.map(|end| (end.epoch, end.end)),
             len: region.len,
             at: region.at,

@@ -9,7 +9,7 @@
 //!   10  where the leader is, when it is not here (KIP-951)
 //!   13  topics named by id
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::future::poll_fn;
 use std::sync::Arc;
 use std::task::{Context as TaskContext, Poll};
@@ -105,15 +105,14 @@ fn submit<E: Env>(ctx: &Context<E>, request: ProduceRequest) -> Waiting<E> {
     };
     let transactional = request.transactional_id.is_some();
     let mut topics: Vec<SubmittedTopic<E>> = Vec::with_capacity(request.topic_data.len());
+    let mut places = BTreeMap::new();
     for topic in request.topic_data {
         let submitting = Submitting { ctx, image: &image, acks, transactional };
         let submitted = submitting.topic(topic);
         // A topic named twice is answered once.
-        let same = |known: &&mut SubmittedTopic<E>| {
-            known.response.name == submitted.response.name
-                && known.response.topic_id == submitted.response.topic_id
-        };
-        match topics.iter_mut().find(same) {
+        let key = (submitted.response.topic_id, submitted.response.name.clone());
+        let place = *places.entry(key).or_insert(topics.len());
+        match topics.get_mut(place) {
             Some(known) => known.partitions.extend(submitted.partitions),
             None => topics.push(submitted),
         }

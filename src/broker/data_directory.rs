@@ -18,6 +18,8 @@ pub struct DataDirectory<E: Env> {
     pub committer: Committer<E>,
     /// What the checkpoint files say, so that only changes are written.
     written: Mutex<Written>,
+    /// One writer at a time: offsets that were gathered earlier must not be written later.
+    writing: tokio::sync::Mutex<()>,
 }
 
 #[derive(Default)]
@@ -44,19 +46,23 @@ impl<E: Env> DataDirectory<E> {
             );
         }
         let written = Mutex::new(Written { offsets, counts: Counts::default() });
-        DataDirectory { directory, committer, written }
+        let writing = tokio::sync::Mutex::default();
+        DataDirectory { directory, committer, written, writing }
     }
 
     pub fn checkpointed(&self, which: Checkpoint, name: &LogName) -> Option<Offset> {
         self.written().offsets[&which].get(name).copied()
     }
 
-    /// Writes a checkpoint file, unless it says so already. Returns when it is durable.
+    /// Writes what `gather` says to a checkpoint file, unless that says so already. Returns when it
+    /// is durable.
     pub async fn checkpoint(
         &self,
         which: Checkpoint,
-        offsets: Offsets,
+        gather: impl FnOnce() -> Offsets,
     ) -> Result<(), DirectoryError> {
+        let _writing = self.writing.lock().await;
+        let offsets = gather();
         if self.written().offsets[&which] == offsets {
             return Ok(());
         }

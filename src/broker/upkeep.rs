@@ -62,9 +62,9 @@ impl<E: Env> Broker<E> {
         }
     }
 
-    pub(super) fn hosted_in(&self, directory: &Arc<DataDirectory<E>>) -> Vec<Hosted<E>> {
+    pub(super) fn hosted_in(&self, directory: &DataDirectory<E>) -> Vec<Hosted<E>> {
         let mut logs = self.hosted();
-        logs.retain(|hosted| Arc::ptr_eq(&hosted.directory, directory));
+        logs.retain(|hosted| std::ptr::eq(&*hosted.directory, directory));
         logs
     }
 
@@ -109,14 +109,13 @@ impl<E: Env> Broker<E> {
             directory.committer.fail(error);
             return;
         }
-        let points = offsets(logs, |partition| Some(partition.recovery_point()));
-        self.write(directory, Checkpoint::RecoveryPoint, points).await;
-        self.checkpoint_starts(directory, logs).await;
+        let of = |partition: &Partition<E>| Some(partition.recovery_point());
+        self.write(directory, Checkpoint::RecoveryPoint, of).await;
+        self.checkpoint_starts(directory).await;
     }
 
-    async fn checkpoint_starts(&self, directory: &DataDirectory<E>, logs: &[Hosted<E>]) {
-        let starts = offsets(logs, |partition| partition.start_to_checkpoint());
-        self.write(directory, Checkpoint::LogStart, starts).await;
+    async fn checkpoint_starts(&self, directory: &DataDirectory<E>) {
+        self.write(directory, Checkpoint::LogStart, Partition::start_to_checkpoint).await;
     }
 
     /// Before DeleteRecords is answered: what was deleted must not come back.
@@ -124,12 +123,18 @@ impl<E: Env> Broker<E> {
         let hosted = self.hosted();
         let found = hosted.iter().find(|hosted| Arc::ptr_eq(&hosted.partition, partition));
         let Some(directory) = found.map(|hosted| hosted.directory.clone()) else { return false };
-        self.checkpoint_starts(&directory, &self.hosted_in(&directory)).await;
+        self.checkpoint_starts(&directory).await;
         directory.committer.offline().is_none()
     }
 
-    async fn write(&self, directory: &DataDirectory<E>, which: Checkpoint, offsets: Offsets) {
-        if let Err(error) = directory.checkpoint(which, offsets).await {
+    async fn write(
+        &self,
+        directory: &DataDirectory<E>,
+        which: Checkpoint,
+        of: impl Fn(&Partition<E>) -> Option<Offset>,
+    ) {
+        let gather = || offsets(&self.hosted_in(directory), of);
+        if let Err(error) = directory.checkpoint(which, gather).await {
             error!(%error, "cannot write a checkpoint");
             directory.committer.fail(io::Error::other(error.to_string()));
         }
@@ -150,9 +155,8 @@ impl<E: Env> Broker<E> {
         if directory.committer.offline().is_some() {
             return;
         }
-        let logs = self.hosted_in(directory);
-        let marks = offsets(&logs, |partition| Some(partition.high_watermark()));
-        self.write(directory, Checkpoint::Replication, marks).await;
+        let of = |partition: &Partition<E>| Some(partition.high_watermark());
+        self.write(directory, Checkpoint::Replication, of).await;
     }
 
     async fn retain_by_time(self: Arc<Self>) {
@@ -172,7 +176,7 @@ impl<E: Env> Broker<E> {
                 }
             }
             for directory in &self.directories {
-                self.checkpoint_starts(directory, &self.hosted_in(directory)).await;
+                self.checkpoint_starts(directory).await;
             }
             clock.sleep(every).await;
         }
