@@ -22,11 +22,12 @@ use crate::log::append::AppendError;
 use crate::log::commit::{Committer, Dirty, Mark, Offline, Round};
 use crate::log::producers::Origin;
 use crate::log::read::{OutOfRange, ReadError, Wanted};
-use crate::log::{Log, LogConfig};
+use crate::log::{Log, LogConfig, sync};
 use crate::protocol::records::batch::{Batch, BatchError};
 use crate::protocol::records::build::{BatchBuilder, BatchOptions, NewRecord};
 use crate::protocol::records::control::ControlType;
 use crate::quorum::control::{self, Control, ControlError};
+use crate::quorum::driver::open::io_error;
 use crate::quorum::raft::{self, Effect, Raft};
 use crate::quorum::snapshot::{self, Contents, SnapshotError, SnapshotId};
 use crate::quorum::state::StateError;
@@ -241,6 +242,28 @@ impl<E: Env> Quorum<E> {
 
     pub fn latest_snapshot(&self) -> Option<SnapshotId> {
         self.shared.replica().snapshots.last().copied()
+    }
+
+    /// Completes the files of the log once everything in it is durable: nothing may be appended
+    /// any more. Skipping it costs the next start a longer look, no record.
+    pub async fn close(&self) -> Result<(), QuorumError> {
+        let Shared { env, dir, options, .. } = &*self.shared;
+        let mut committed = self.committed();
+        let end = self.end();
+        let settled = |committed: &Committed| committed.end >= end || committed.failed.is_some();
+        if let Ok(committed) = committed.wait_for(settled).await
+            && let Some(failed) = &committed.failed
+        {
+            return Err(failed.clone().into());
+        }
+        let checkpoint = self.shared.replica().log.begin_close().map_err(io_error("close", dir))?;
+        if let Some(checkpoint) = checkpoint {
+            let done = sync::carry_out(env, &options.metadata_dir, vec![checkpoint]).await;
+            for done in done.map_err(io_error("close", dir))? {
+                self.shared.replica().log.on_checkpointed(done);
+            }
+        }
+        Ok(())
     }
 
     /// About how much was written since the latest snapshot.

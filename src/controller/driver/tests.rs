@@ -141,6 +141,9 @@ async fn a_restart_leads_a_new_epoch_and_registers_anew() {
     let node = start_node(&env, 1).await;
     assert_eq!(node.create("kept").await, 0);
     let (before, epoch) = (node.started.quorum.describe(), node.epoch);
+    node.started.quorum.close().await.unwrap();
+    let files = env.disk().paths();
+    assert!(files.iter().any(|path| path.ends_with("leader-epoch-checkpoint")), "{files:?}");
     node.committer.close().await.unwrap();
     let again = start_node(&env.with_disk(env.disk().copy()), 2).await;
     let after = again.started.quorum.describe();
