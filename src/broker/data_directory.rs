@@ -1,6 +1,6 @@
 //! One log directory in use: its files, and the loop that makes its logs durable.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Mutex;
 
 use tracing::warn;
@@ -25,6 +25,9 @@ pub struct DataDirectory<E: Env> {
 #[derive(Default)]
 struct Written {
     offsets: BTreeMap<Checkpoint, Offsets>,
+    /// Logs of an earlier start that nobody opened or deleted since: their lines stay as they are.
+    /// A damaged log without its recovery point would look like a torn one, and be cut.
+    untouched: BTreeSet<LogName>,
     /// What the commit loop had done when checkpoints were last taken.
     counts: Counts,
 }
@@ -45,13 +48,19 @@ impl<E: Env> DataDirectory<E> {
                 }),
             );
         }
-        let written = Mutex::new(Written { offsets, counts: Counts::default() });
+        let untouched = offsets.values().flat_map(BTreeMap::keys).cloned().collect();
+        let written = Mutex::new(Written { offsets, untouched, counts: Counts::default() });
         let writing = tokio::sync::Mutex::default();
         DataDirectory { directory, committer, written, writing }
     }
 
     pub fn checkpointed(&self, which: Checkpoint, name: &LogName) -> Option<Offset> {
         self.written().offsets[&which].get(name).copied()
+    }
+
+    /// The log was opened, or deleted: from now on its owner says what the checkpoints hold of it.
+    pub fn take_over(&self, name: &LogName) {
+        self.written().untouched.remove(name);
     }
 
     /// Writes what `gather` says to a checkpoint file, unless that says so already. Returns when it
@@ -62,9 +71,17 @@ impl<E: Env> DataDirectory<E> {
         gather: impl FnOnce() -> Offsets,
     ) -> Result<(), DirectoryError> {
         let _writing = self.writing.lock().await;
-        let offsets = gather();
-        if self.written().offsets[&which] == offsets {
-            return Ok(());
+        let mut offsets = gather();
+        {
+            let Written { offsets: before, untouched, .. } = &*self.written();
+            for (name, offset) in &before[&which] {
+                if untouched.contains(name) {
+                    offsets.entry(name.clone()).or_insert(*offset);
+                }
+            }
+            if before[&which] == offsets {
+                return Ok(());
+            }
         }
         self.directory.write_offsets(which, &offsets).await?;
         self.written().offsets.insert(which, offsets);

@@ -162,8 +162,9 @@ impl<E: Env> Broker<E> {
                 let expiration_ms = i64::from(self.settings().config.producer_id_expiration_ms);
                 partition.on_configured(config, registration.replicas.len(), expiration_ms);
                 partition.on_assigned(assignment(registration));
-                let hosted = Hosted { partition, directory: place.directory };
+                let hosted = Hosted { partition, directory: place.directory.clone() };
                 self.write_partitions().hosted.insert(key, hosted);
+                place.directory.take_over(&name);
             }
             Err(open_error) => {
                 error!(topic = %topic.name, index, error = %open_error, "partition not served");
@@ -232,16 +233,27 @@ impl<E: Env> Broker<E> {
     }
 
     async fn delete_topic(self: &Arc<Self>, topic: &Arc<Topic>) {
-        for (&index, _) in topic.partitions.iter() {
-            let key = (topic.id, index);
-            let open = {
-                let mut partitions = self.write_partitions();
-                partitions.failed.remove(&key);
-                partitions.hosted.remove(&key)
-            };
-            let Some(Hosted { partition, directory }) = open else { continue };
+        let mut deleted = Vec::new();
+        {
+            let mut partitions = self.write_partitions();
+            for (&index, _) in topic.partitions.iter() {
+                partitions.failed.remove(&(topic.id, index));
+                deleted.extend(partitions.hosted.remove(&(topic.id, index)));
+            }
+        }
+        for Hosted { partition, .. } in &deleted {
             partition.on_deleted();
+        }
+        for (&index, _) in topic.partitions.iter() {
             let name = LogName::new(&*topic.name, index);
+            self.directories.iter().for_each(|directory| directory.take_over(&name));
+        }
+        // Before the files go, so that the lines do not speak of a later log of the same name.
+        for directory in &self.directories {
+            self.forget_deleted(directory).await;
+        }
+        for Hosted { partition, directory } in deleted {
+            let name = LogName::new(&*topic.name, partition.index);
             let path = directory.directory.log_path(&name);
             match self.put_aside(&directory, &path, &name, Fate::Delete) {
                 Ok(aside) => self.remove_later(aside, partition.file_delete_delay()),
@@ -272,6 +284,7 @@ impl<E: Env> Broker<E> {
     /// Puts aside the logs that no topic claims.
     pub(super) fn put_strays_aside(&self, places: Places<E>) {
         for (name, place) in places {
+            place.directory.take_over(&name);
             let path = place.directory.directory.log_path(&name);
             match self.put_aside(&place.directory, &path, &name, Fate::Stray) {
                 Ok(aside) => warn!(log = %name, aside = %aside.display(), "stray log put aside"),

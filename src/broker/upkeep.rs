@@ -114,6 +114,16 @@ impl<E: Env> Broker<E> {
         self.checkpoint_starts(directory).await;
     }
 
+    /// Takes the lines of deleted logs out of the checkpoints.
+    pub(super) async fn forget_deleted(&self, directory: &DataDirectory<E>) {
+        if directory.committer.offline().is_some() {
+            return;
+        }
+        let of = |partition: &Partition<E>| Some(partition.recovery_point());
+        self.write(directory, Checkpoint::RecoveryPoint, of).await;
+        self.checkpoint_starts(directory).await;
+    }
+
     async fn checkpoint_starts(&self, directory: &DataDirectory<E>) {
         self.write(directory, Checkpoint::LogStart, Partition::start_to_checkpoint).await;
     }
