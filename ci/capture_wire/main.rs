@@ -3,6 +3,8 @@
 //! of one's own, and is littered with topics and groups. `tests/codec_golden.rs` reads the result:
 //! a file per API, a line per exchange, `version request response`, in hex and without lengths.
 
+#![allow(clippy::disallowed_methods, clippy::disallowed_types, reason = "it talks to a real Kafka")]
+
 use std::collections::BTreeMap;
 use std::io::{Read, Write};
 use std::net::TcpStream;

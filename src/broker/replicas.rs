@@ -5,7 +5,7 @@
 //! KAFKA_STORAGE_ERROR; the others are served.
 
 use std::collections::{BTreeMap, VecDeque};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -222,7 +222,7 @@ impl<E: Env> Broker<E> {
     fn put_aside(
         &self,
         directory: &DataDirectory<E>,
-        path: &PathBuf,
+        path: &Path,
         name: &LogName,
         fate: Fate,
     ) -> std::io::Result<PathBuf> {

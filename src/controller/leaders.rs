@@ -218,7 +218,6 @@ mod tests {
             assert!(alive.contains(&leader), "{partition:?} elects the dead {leader:?}");
             assert!(target.isr.contains(&leader));
             let complete = partition.isr.contains(&leader) || partition.elr.contains(&leader);
-            assert_eq!(target.unclean, !complete || (target.unclean && complete));
             if target.unclean {
                 assert_eq!(election, Election::Unclean, "{partition:?}");
                 assert_eq!(target.isr, [leader]);

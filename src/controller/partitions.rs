@@ -165,10 +165,10 @@ pub fn checked(
     let mut replicas = Vec::with_capacity(broker_ids.len());
     let mut sorted = broker_ids.to_vec();
     sorted.sort_unstable();
-    for pair in sorted.windows(2).filter(|pair| pair[0] == pair[1]) {
+    if let Some(twice) = sorted.windows(2).find(|pair| pair[0] == pair[1]) {
         return invalid(format!(
             "The manual partition assignment includes the broker {} more than once.",
-            pair[0]
+            twice[0]
         ));
     }
     for &id in broker_ids {

@@ -33,6 +33,7 @@ pub struct Placer {
     registered: usize,
 }
 
+#[derive(Default)]
 struct Rack {
     active: Vec<NodeId>,
     fenced: Vec<NodeId>,
@@ -42,21 +43,20 @@ struct Rack {
 
 impl Placer {
     pub fn new(image: &Image, chance: &mut Chance) -> Placer {
-        let mut racks: BTreeMap<Option<Arc<str>>, (Vec<NodeId>, Vec<NodeId>)> = BTreeMap::new();
+        let mut racks: BTreeMap<Option<Arc<str>>, Rack> = BTreeMap::new();
         for broker in image.brokers.values() {
-            let (active, fenced) = racks.entry(broker.rack.clone()).or_default();
-            if broker.fenced { fenced.push(broker.id) } else { active.push(broker.id) }
+            let rack = racks.entry(broker.rack.clone()).or_default();
+            if broker.fenced { rack.fenced.push(broker.id) } else { rack.active.push(broker.id) }
         }
         let start = if racks.is_empty() { 0 } else { chance.below(racks.len()) };
         let mut begin = |brokers: &[NodeId]| match brokers.len() {
             0 => 0,
             len => chance.below(len),
         };
-        let racks = racks.into_values().map(|(active, fenced)| Rack {
-            active_start: begin(&active),
-            fenced_start: begin(&fenced),
-            active,
-            fenced,
+        let racks = racks.into_values().map(|rack| Rack {
+            active_start: begin(&rack.active),
+            fenced_start: begin(&rack.fenced),
+            ..rack
         });
         Placer { racks: racks.collect(), start, registered: image.brokers.len() }
     }

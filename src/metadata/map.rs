@@ -68,7 +68,7 @@ impl<K: Ord, V> Map<K, V> {
             Bound::Included(key) => held.borrow() < key,
             Bound::Excluded(key) => held.borrow() <= key,
         };
-        let first = self.chunks.partition_point(|chunk| before(&last_key(chunk)));
+        let first = self.chunks.partition_point(|chunk| before(last_key(chunk)));
         let skipped = self
             .chunks
             .get(first)

@@ -7,6 +7,7 @@
 //! A record of the metadata log is framed: frame version, key and record version as unsigned
 //! varints, then the body, then nothing.
 
+// The generator writes one form for all messages; what is odd in some of them costs nothing.
 #![allow(unused_imports, clippy::nonminimal_bool, clippy::field_reassign_with_default)]
 
 use bytes::Bytes;

@@ -142,7 +142,8 @@ mod tests {
     fn commits_what_a_majority_holds_durably() {
         // Voters, our durable end, what the others fetched, what is committed; the epoch starts
         // at 10.
-        let table: &[(i32, i64, &[(i32, i64)], Option<i64>)] = &[
+        type Case = (i32, i64, &'static [(i32, i64)], Option<i64>);
+        let table: &[Case] = &[
             (1, 10, &[], None),
             (1, 11, &[], Some(11)),
             (2, 20, &[], None),

@@ -105,6 +105,7 @@ pub struct Decompressor<'a> {
     bytes_max: usize,
 }
 
+#[expect(clippy::large_enum_variant, reason = "one at a time, on the stack of who walks a batch")]
 enum Stage<'a> {
     None(&'a [u8]),
     Gzip(GzDecoder<&'a [u8]>),
@@ -203,6 +204,7 @@ pub struct Compressor {
     sink: Sink,
 }
 
+#[expect(clippy::large_enum_variant, reason = "one at a time, and moved once")]
 enum Sink {
     None(Vec<u8>),
     Gzip(GzEncoder<Vec<u8>>),
