@@ -7,9 +7,11 @@ use std::time::Duration;
 
 use crate::controller::brokers::{self, Registration, RegistrationError};
 use crate::controller::handle::ControllerHandle;
-use crate::controller::operation::{Context, ControllerError};
+use crate::controller::operation::{Context, ControllerError, Decided};
 use crate::env::Env;
-use crate::types::{BrokerEpoch, NodeId, Offset};
+use crate::metadata::image::Endpoint;
+use crate::metadata::record::METADATA_VERSION;
+use crate::types::{BrokerEpoch, NodeId, Offset, Uuid};
 
 /// The controller is in this process: it answers as soon as its disk does.
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -20,6 +22,26 @@ pub enum MembershipError {
     Refused(#[from] RegistrationError),
     #[error("the controller does not answer: {0}")]
     Controller(#[from] ControllerError),
+}
+
+/// The first metadata.version whose records tell of controllers.
+const CONTROLLERS_SINCE: i16 = 15;
+
+/// Tells the cluster that this node decides, and what it supports.
+pub async fn register_controller<E: Env>(
+    controller: &ControllerHandle<E>,
+    node: NodeId,
+    incarnation: Uuid,
+    endpoints: Vec<Endpoint>,
+) -> Result<(), MembershipError> {
+    let decide = move |context: &mut Context<'_>| {
+        if context.image.feature(METADATA_VERSION) < CONTROLLERS_SINCE {
+            return Decided { records: vec![], response: () };
+        }
+        brokers::register_controller(context, node, incarnation, endpoints)
+    };
+    let ((), _) = controller.commit("ControllerRegistration", PATIENCE, decide).await?;
+    Ok(())
 }
 
 /// Says the epoch of this start, and the offset at which the metadata knows it.

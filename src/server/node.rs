@@ -29,6 +29,7 @@ use crate::log::commit::Offline;
 use crate::log::directory::error::DirectoryError;
 use crate::metadata::image::Endpoint;
 use crate::quorum::raft;
+use crate::quorum::voters::VoterEndpoint;
 use crate::types::{NodeId, Uuid};
 
 /// Kafka's defaults. The only voter elects itself at once, so nobody waits for these.
@@ -37,6 +38,9 @@ const RAFT: raft::Options = raft::Options {
     fetch_timeout: Duration::from_secs(2),
     election_backoff_max: Duration::from_secs(1),
 };
+
+/// Where Kafka's own examples put the controller.
+const CONTROLLER_PORT: u16 = 9093;
 
 /// With `queued.max.request.bytes` unbounded: what a machine can hold anyway.
 const QUEUED_BYTES_MAX: usize = 1 << 30;
@@ -100,10 +104,12 @@ pub async fn run<E: Env>(
         bound: bound.iter().flat_map(named_addresses).collect(),
         advertised: endpoints.iter().map(|each| format!("{}:{}", each.host, each.port)).collect(),
     };
-    let options = controller_options(&layers, &config, &metadata);
+    let controllers = controller_endpoints(&listeners);
+    let options = controller_options(&layers, &config, &metadata, &controllers);
     let started = driver::start(&env, metadata.committer.clone(), options).await?;
     let Started { controller, metadata: published, publisher, updates, quorum, .. } = started;
-    let node = registration.id;
+    let (node, incarnation) = (registration.id, registration.incarnation);
+    membership::register_controller(&controller, node, incarnation, controllers).await?;
     let (epoch, at) = membership::register(&controller, registration).await?;
     let parts = Parts {
         epoch,
@@ -135,6 +141,9 @@ pub async fn run<E: Env>(
     {
         warn!(%error, "left without a word");
     }
+    if let Err(error) = quorum.close().await {
+        warn!(%error, "the metadata log is not closed cleanly");
+    }
     broker.stop().await;
     match failed {
         None => Ok(()),
@@ -142,16 +151,38 @@ pub async fn run<E: Env>(
     }
 }
 
+/// Where other controllers would find this one. Nobody asks a single node, but a Kafka that takes
+/// over its directory looks for a voter's address there.
+fn controller_endpoints(listeners: &Listeners) -> Vec<Endpoint> {
+    let endpoint = |name: &str, host: &str, port| Endpoint {
+        name: name.into(),
+        host: host.into(),
+        port,
+        security_protocol: 0,
+    };
+    if listeners.controllers.is_empty() {
+        return vec![endpoint("CONTROLLER", "localhost", CONTROLLER_PORT)];
+    }
+    let told = listeners.controllers.iter();
+    told.map(|told| endpoint(&told.listener, &told.host, told.port)).collect()
+}
+
 fn controller_options<E: Env>(
     layers: &Layers,
     config: &BrokerConfig,
     metadata: &DataDirectory<E>,
+    controllers: &[Endpoint],
 ) -> driver::Options {
+    let voter = |endpoint: &Endpoint| VoterEndpoint {
+        name: endpoint.name.to_string(),
+        host: endpoint.host.to_string(),
+        port: endpoint.port,
+    };
     let at_least_0 = |value: i64| u64::try_from(value).ok();
     driver::Options {
         metadata_dir: metadata.directory.path().to_owned(),
         directory_id: metadata.directory.id(),
-        endpoints: Vec::new(),
+        endpoints: controllers.iter().map(voter).collect(),
         raft: RAFT,
         log: LogConfig {
             segment_bytes: config.metadata_log_segment_bytes.max(0) as u32,
