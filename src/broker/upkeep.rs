@@ -23,6 +23,8 @@ const TICK: Duration = Duration::from_secs(1);
 /// So many bytes in one directory are reason enough for a checkpoint: reading them again takes a
 /// fraction of a second.
 const UNCHECKED_BYTES_MAX: u64 = 256 << 20;
+/// Logs that are checkpointed together: each has a few files open until they are synced.
+const TOGETHER_MAX: usize = 500;
 /// Retention waits for the dust of the start to settle.
 const RETENTION_DELAY: Duration = Duration::from_secs(30);
 const PRODUCERS_EXPIRE_EVERY: Duration = Duration::from_secs(600);
@@ -90,16 +92,18 @@ impl<E: Env> Broker<E> {
             return;
         }
         let done = async {
-            let (mut begun, mut members) = (Vec::new(), Vec::new());
-            for Hosted { partition, .. } in logs {
-                if let Some(checkpoint) = begin(partition)? {
-                    begun.push(checkpoint);
-                    members.push(partition);
+            for some in logs.chunks(TOGETHER_MAX) {
+                let (mut begun, mut members) = (Vec::new(), Vec::new());
+                for Hosted { partition, .. } in some {
+                    if let Some(checkpoint) = begin(partition)? {
+                        begun.push(checkpoint);
+                        members.push(partition);
+                    }
                 }
-            }
-            let done = sync::carry_out(&self.env, directory.directory.path(), begun).await?;
-            for (partition, done) in members.into_iter().zip(done) {
-                partition.on_checkpointed(done);
+                let done = sync::carry_out(&self.env, directory.directory.path(), begun).await?;
+                for (partition, done) in members.into_iter().zip(done) {
+                    partition.on_checkpointed(done);
+                }
             }
             Ok::<_, io::Error>(())
         };
