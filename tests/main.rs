@@ -12,6 +12,7 @@ mod fuzz_corpus;
 mod log;
 mod metadata;
 mod options;
+mod single_broker;
 mod tidy;
 mod wire_bytes;
 

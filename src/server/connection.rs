@@ -33,6 +33,8 @@ const PIPELINED_MAX: usize = 128;
 const SLICES_MAX: usize = 256;
 /// Of a file region, sent under one stall limit.
 const REGION_CHUNK_BYTES: u64 = 1 << 20;
+/// A frame that no byte of arrives for so long gives its memory back, and its connection up.
+const READ_STALL_MAX: Duration = Duration::from_secs(60);
 /// A peer that takes no bytes for so long is gone, or as good as gone.
 const WRITE_STALL_MAX: Duration = Duration::from_secs(60);
 /// A buffer that no bytes reached for so long is given back.
@@ -53,6 +55,8 @@ pub enum Closed {
     Refused(api::Refusal),
     #[error("idle for {0:?} (connections.max.idle.ms)")]
     Idle(Duration),
+    #[error("no byte of a frame for {0:?}")]
+    ReadStalled(Duration),
     #[error("the peer took no bytes for {0:?}")]
     WriteStalled(Duration),
     #[error("{0}")]
@@ -70,6 +74,7 @@ impl Closed {
             Closed::WithinFrame
             | Closed::FrameSize { .. }
             | Closed::Refused(_)
+            | Closed::ReadStalled(_)
             | Closed::WriteStalled(_) => false,
         }
     }
@@ -85,6 +90,8 @@ enum Pending<E: Env> {
 struct InFlight<E: Env> {
     pending: Pending<E>,
     is_produce: bool,
+    /// May be waiting for records: not worth delaying a stop.
+    is_fetch: bool,
     /// Given back when the answer is written.
     _share: Share,
 }
@@ -137,13 +144,14 @@ impl<E: Env> Connection<E> {
         let clock = shared.env.clock();
         let idle_max = shared.limits.idle_max;
         let mut active = clock.now();
-        let mut quiet = pin!(clock.sleep_until(active.after(BUFFER_IDLE_MAX)));
+        let first_look = active.after(BUFFER_IDLE_MAX.min(idle_max));
+        let mut quiet = pin!(clock.sleep_until(first_look));
         let mut parked = false;
         loop {
             let wanted = self.start_requests().await?;
             self.write_answers().await?;
             let busy = !self.in_flight.is_empty();
-            if shared.shutdown.is_set() && !busy {
+            if shared.shutdown.is_set() && self.in_flight.iter().all(|request| request.is_fetch) {
                 return Err(Closed::Shutdown);
             }
             if let Wanted::Turn = wanted
@@ -168,10 +176,14 @@ impl<E: Env> Connection<E> {
                 Event::Shutdown => {}
                 Event::Quiet => {
                     let now = clock.now();
-                    if busy {
+                    // It is not the peer who keeps silent.
+                    if busy || matches!(wanted, Wanted::Budget(_)) {
                         active = now;
                     }
                     let idle = now.since(active);
+                    if self.share.is_some() && idle >= READ_STALL_MAX {
+                        return Err(Closed::ReadStalled(idle));
+                    }
                     if idle >= idle_max {
                         return Err(Closed::Idle(idle));
                     }
@@ -179,8 +191,9 @@ impl<E: Env> Connection<E> {
                     if parked {
                         self.buffer = BytesMut::new();
                     }
-                    let wait = if parked { idle_max } else { BUFFER_IDLE_MAX };
-                    quiet.set(clock.sleep_until(active.after(wait.min(idle_max))));
+                    let end = active.after(idle_max);
+                    let look = if parked { end } else { now.after(BUFFER_IDLE_MAX).min(end) };
+                    quiet.set(clock.sleep_until(look));
                 }
             }
         }
@@ -237,19 +250,22 @@ impl<E: Env> Connection<E> {
             if self.buffer.len() < 4 + size {
                 return Ok(Wanted::Bytes(4 + size - self.buffer.len()));
             }
-            let is_produce = self.buffer[4..].starts_with(&(ApiKey::Produce as i16).to_be_bytes());
+            let is = |api: ApiKey| self.buffer[4..].starts_with(&(api as i16).to_be_bytes());
+            let (is_produce, is_fetch) = (is(ApiKey::Produce), is(ApiKey::Fetch));
             let overlaps = self.in_flight.iter().all(|other| other.is_produce && is_produce);
             if !overlaps || self.in_flight.len() >= PIPELINED_MAX {
                 return Ok(Wanted::Turn);
             }
             self.buffer.advance(4);
             let frame = self.buffer.split_to(size).freeze();
-            self.start(frame, is_produce).await;
+            let (pending, share) = self.start(frame).await;
+            let in_flight = InFlight { pending, is_produce, is_fetch, _share: share };
+            self.in_flight.push_back(in_flight);
         }
     }
 
     /// Runs a request as far as it gets: a Produce appends here, before the next one is looked at.
-    async fn start(&mut self, frame: Bytes, is_produce: bool) {
+    async fn start(&mut self, frame: Bytes) -> (Pending<E>, Share) {
         let share = self.share.take().expect("taken before the frame was read");
         let (broker, client) = (self.shared.broker.clone(), self.client.clone());
         let mut handling: Handling<E> = Box::pin(api::handle(broker, client, frame));
@@ -257,7 +273,7 @@ impl<E: Env> Connection<E> {
             Poll::Ready(answer) => Pending::Ready(answer),
             Poll::Pending => Pending::Waiting(handling),
         };
-        self.in_flight.push_back(InFlight { pending, is_produce, _share: share });
+        (pending, share)
     }
 
     /// Writes the answers that are ready, up to the first that is not.
