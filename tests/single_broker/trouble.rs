@@ -1,0 +1,137 @@
+//! A disk that is full, a disk that fails: producers are told, nothing that was acknowledged is
+//! lost, and whoever does not need the disk goes on.
+
+use std::path::{Path, PathBuf};
+
+use ottla::protocol::error::ErrorCode;
+use ottla::server::node::RunError;
+
+use super::harness::calls::{batch, code, idempotent, values};
+use super::harness::eventually;
+use super::harness::faults::{Faults, FaultyEnv};
+use super::harness::node::{Node, configured};
+
+fn start(dir: &Path, options: &[(&str, &str)], faults: &Faults) -> Node {
+    let start = configured(dir, options);
+    Node::start_in(|runtime| FaultyEnv::new(runtime, faults), start).expect("the node starts")
+}
+
+#[test]
+fn a_full_disk_refuses_records_until_there_is_room() {
+    for torn_bytes in [0, 70, 1 << 20] {
+        let (dir, faults) = (tempfile::tempdir().unwrap(), Faults::default());
+        let node = start(dir.path(), &[], &faults);
+        let mut wire = node.connect();
+        wire.create("t", 1, &[]);
+        let (id, epoch) = wire.new_producer();
+        let first = wire.produce("t", idempotent(id, epoch, 0, &["a"]));
+        assert_eq!(code(first.error_code), ErrorCode::None);
+        faults.fill_disk(torn_bytes);
+        for _ in 0..2 {
+            let refused = wire.produce("t", idempotent(id, epoch, 1, &["b"]));
+            assert_eq!(code(refused.error_code), ErrorCode::KafkaStorageError);
+        }
+        assert_eq!(wire.read_all("t"), ["a"], "reading goes on");
+        faults.free_disk();
+        let again = wire.produce("t", idempotent(id, epoch, 1, &["b"]));
+        assert_eq!((code(again.error_code), again.base_offset), (ErrorCode::None, 1));
+        node.stop().unwrap();
+        let node = Node::start(dir.path(), &[]);
+        assert_eq!(node.connect().read_all("t"), ["a", "b"]);
+    }
+}
+
+#[test]
+fn a_stop_with_a_full_disk_loses_nothing() {
+    for torn_bytes in [0, 70, 1 << 20] {
+        let (dir, faults) = (tempfile::tempdir().unwrap(), Faults::default());
+        let node = start(dir.path(), &[], &faults);
+        let mut wire = node.connect();
+        wire.create("t", 1, &[]);
+        wire.append("t", &["a"]);
+        faults.fill_disk(torn_bytes);
+        let refused = wire.produce("t", batch(&["b"]));
+        assert_eq!(code(refused.error_code), ErrorCode::KafkaStorageError);
+        let _ = node.stop();
+        for _ in 0..2 {
+            let node = Node::start(dir.path(), &[]);
+            let mut wire = node.connect();
+            assert_eq!(wire.read_all("t")[0], "a");
+            assert!(wire.append("t", &["c"]) >= 1);
+            assert_eq!(wire.read_all("t").last().unwrap(), "c");
+            node.stop().unwrap();
+        }
+    }
+}
+
+fn two_directories(dir: &Path) -> (PathBuf, PathBuf, String) {
+    let (first, second) = (dir.join("first"), dir.join("second"));
+    let both = format!("{},{}", first.display(), second.display());
+    (first, second, both)
+}
+
+#[test]
+fn a_failed_sync_takes_its_directory_offline_and_no_other() {
+    let (dir, faults) = (tempfile::tempdir().unwrap(), Faults::default());
+    let (first, second, both) = two_directories(dir.path());
+    let options = [("log.dirs", &*both)];
+    let node = start(dir.path(), &options, &faults);
+    let mut wire = node.connect();
+    let names: Vec<String> = (0..6).map(|n| format!("t{n}")).collect();
+    for name in &names {
+        wire.create(name, 1, &[]);
+        wire.append(name, &["a"]);
+    }
+    let (lost, kept): (Vec<&String>, Vec<&String>) =
+        names.iter().partition(|name| second.join(format!("{name}-0")).exists());
+    assert!(lost.len() > 1 && kept.len() > 1, "both directories are used");
+
+    faults.fail_syncs(&second);
+    let refused = wire.produce(lost[0], batch(&["b"]));
+    assert_eq!(code(refused.error_code), ErrorCode::KafkaStorageError);
+    for name in &lost {
+        // Those that nobody writes to, as well.
+        eventually("its topics are not served", || {
+            code(wire.fetch(name, 0).error_code) == ErrorCode::KafkaStorageError
+        });
+        let refused = wire.produce(name, batch(&["b"]));
+        assert_eq!(code(refused.error_code), ErrorCode::KafkaStorageError);
+    }
+    for name in &kept {
+        assert_eq!(wire.append(name, &["b"]), 1);
+        assert_eq!(values(&wire.fetch(name, 0).records), ["a", "b"]);
+    }
+    wire.create("new", 1, &[]);
+    assert_eq!(wire.append("new", &["a"]), 0, "placed where there is a disk");
+    let _ = node.stop();
+    assert!(first.join(".kafka_cleanshutdown").exists());
+    assert!(!second.join(".kafka_cleanshutdown").exists());
+
+    let node = Node::start(dir.path(), &options);
+    let mut wire = node.connect();
+    for name in &lost {
+        assert_eq!(wire.read_all(name)[0], "a", "what was acknowledged is there");
+    }
+    for name in &kept {
+        assert_eq!(wire.read_all(name), ["a", "b"]);
+    }
+}
+
+#[test]
+fn a_node_whose_metadata_cannot_be_written_ends() {
+    let (dir, faults) = (tempfile::tempdir().unwrap(), Faults::default());
+    let mut node = start(dir.path(), &[], &faults);
+    let mut wire = node.connect();
+    wire.create("t", 1, &[]);
+    wire.append("t", &["a"]);
+    faults.fail_syncs(dir.path());
+    let refused = wire.produce("t", batch(&["b"]));
+    assert_eq!(code(refused.error_code), ErrorCode::KafkaStorageError);
+    let error = node.ended().unwrap_err();
+    assert!(matches!(error, RunError::Offline(_)), "{error}");
+    drop(node);
+    assert!(!dir.path().join(".kafka_cleanshutdown").exists());
+    eventually("the directory is free", || Node::try_start(dir.path(), &[]).is_ok());
+    let node = Node::start(dir.path(), &[]);
+    assert_eq!(node.connect().read_all("t")[0], "a");
+}
