@@ -4,6 +4,7 @@
 //! a file per API, a line per exchange, `version request response`, in hex and without lengths.
 
 #![allow(clippy::disallowed_methods, clippy::disallowed_types, reason = "it talks to a real Kafka")]
+#![allow(clippy::too_many_lines, reason = "lists of requests")]
 
 use std::collections::BTreeMap;
 use std::io::{Read, Write};

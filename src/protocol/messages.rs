@@ -8,7 +8,8 @@
 //! varints, then the body, then nothing.
 
 // The generator writes one form for all messages; what is odd in some of them costs nothing.
-#![allow(unused_imports, clippy::nonminimal_bool, clippy::field_reassign_with_default)]
+#![allow(unused_imports)]
+#![allow(clippy::field_reassign_with_default, clippy::nonminimal_bool, clippy::too_many_lines)]
 
 use bytes::Bytes;
 

@@ -45,45 +45,34 @@ fn alter(world: &mut World, resources: &[(i8, &str, &[Change<'_>])]) -> Vec<(i16
 
 #[test]
 fn refuses_with_kafkas_codes_and_words() {
+    const MS: &str = "retention.ms";
     let table: &[(i8, &str, &[Change<'_>], i16, &str)] = &[
-        (TOPIC, "nope", &[("retention.ms", SET, Some("5"))], 3, "The topic 'nope' does not exist."),
-        (
-            TOPIC,
-            "",
-            &[("retention.ms", SET, Some("5"))],
-            42,
-            "Default topic resources are not allowed.",
-        ),
-        (
-            TOPIC,
-            "a",
-            &[("retention.ms", SET, None)],
-            42,
-            "Null value not supported for : retention.ms",
-        ),
+        (TOPIC, "nope", &[(MS, SET, Some("5"))], 3, "The topic 'nope' does not exist."),
+        (TOPIC, "", &[(MS, SET, Some("5"))], 42, "Default topic resources are not allowed."),
+        (TOPIC, "a", &[(MS, SET, None)], 42, "Null value not supported for : retention.ms"),
         (TOPIC, "a", &[("nope", SET, Some("1"))], 40, "Unknown topic config name: nope"),
         (
             TOPIC,
             "a",
-            &[("retention.ms", SET, Some("x"))],
+            &[(MS, SET, Some("x"))],
             40,
             "Invalid value x for configuration retention.ms: Not a number of type LONG",
         ),
         (
             TOPIC,
             "a",
-            &[("retention.ms", APPEND, Some("5"))],
+            &[(MS, APPEND, Some("5"))],
             40,
             "Can't APPEND to key retention.ms because its type is not LIST.",
         ),
         (
             TOPIC,
             "a",
-            &[("retention.ms", SET, Some("5")), ("retention.ms", SET, Some("6"))],
+            &[(MS, SET, Some("5")), (MS, SET, Some("6"))],
             42,
             "Error due to duplicate config keys",
         ),
-        (TOPIC, "a", &[("retention.ms", 9, Some("5"))], -1, ""),
+        (TOPIC, "a", &[(MS, 9, Some("5"))], -1, ""),
         (BROKER, "abc", &[], 42, "Node id must be an integer, but it is: abc"),
         (BROKER, "2", &[], 42, "Unexpected broker id, expected 1, but received 2"),
         (

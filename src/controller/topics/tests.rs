@@ -108,7 +108,8 @@ fn counts_are_defaults_or_positive() {
 #[test]
 fn assignments_by_hand_must_fit() {
     let none: (i32, i16) = (-1, -1);
-    let table: &[((i32, i16), &[(i32, &[i32])], i16, &str)] = &[
+    type Case = ((i32, i16), &'static [(i32, &'static [i32])], i16, &'static str);
+    let table: &[Case] = &[
         (
             (1, -1),
             &[(0, &[1])],
@@ -157,7 +158,8 @@ fn assignments_by_hand_must_fit() {
 
 #[test]
 fn configurations_are_checked_before_anything_is_made() {
-    let table: &[(&[(&str, Option<&str>)], i16, &str)] = &[
+    type Case = (&'static [(&'static str, Option<&'static str>)], i16, &'static str);
+    let table: &[Case] = &[
         (&[("nope", Some("1"))], 40, "Unknown topic config name: nope"),
         (
             &[("retention.ms", Some("x"))],
@@ -272,9 +274,12 @@ fn deletion_is_by_name_or_by_id() {
     assert_eq!(deleted(&mut world, &[(Some("a"), Uuid::ZERO)])[0].0, 73);
 }
 
-fn grown(world: &mut World, asked: &[(&str, i32, Option<&[&[i32]]>)]) -> Vec<(i16, String)> {
+/// Topic, count, assignments by hand.
+type Growth<'a> = (&'a str, i32, Option<&'a [&'a [i32]]>);
+
+fn grown(world: &mut World, asked: &[Growth<'_>]) -> Vec<(i16, String)> {
     let assignment = |brokers: &&[i32]| CreatePartitionsAssignment { broker_ids: brokers.to_vec() };
-    let topic = |&(name, count, by_hand): &(&str, i32, Option<&[&[i32]]>)| CreatePartitionsTopic {
+    let topic = |&(name, count, by_hand): &Growth<'_>| CreatePartitionsTopic {
         name: Text::new(name),
         count,
         assignments: by_hand.map(|by_hand| by_hand.iter().map(assignment).collect()),

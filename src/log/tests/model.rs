@@ -110,21 +110,7 @@ async fn behaves(steps: Vec<Step>, cold: bool) {
                 let found = found.map(|found| (found.offset, found.timestamp_ms));
                 assert_eq!(found, model.first_at_or_after(timestamp.into()));
             }
-            Step::Truncate(n) => {
-                let to = model.pick(n);
-                if let Some(truncation) = log.begin_truncate(to).unwrap() {
-                    let cut = truncation.resolve().await.unwrap();
-                    log.truncate(cut, 0).unwrap();
-                    let refused = log.append_as_follower(&[batch(1, 10, 0)], 0);
-                    assert!(refused.is_err(), "not before the cut is synced");
-                    sync(&mut log).await;
-                    model.batches.retain(|batch| batch.next_offset() <= to);
-                    epoch += 1;
-                    let last = model.batches.last().map(|batch| batch.next_offset());
-                    model.end = last.unwrap_or(Offset(0)).max(log.first_base());
-                    model.start = model.start.min(model.end);
-                }
-            }
+            Step::Truncate(n) => epoch += i32::from(truncate(&mut log, &mut model, n).await),
             Step::RaiseStart(n) => {
                 let to = model.pick(n);
                 assert_eq!(log.raise_start(to), to > model.start);
@@ -157,6 +143,22 @@ async fn behaves(steps: Vec<Step>, cold: bool) {
     }
     let found = all(&log).await;
     assert!(found.iter().eq(model.readable()));
+}
+
+/// Whether there was something to cut.
+async fn truncate(log: &mut Log<MemoryEnv>, model: &mut Model, n: u8) -> bool {
+    let to = model.pick(n);
+    let Some(truncation) = log.begin_truncate(to).unwrap() else { return false };
+    let cut = truncation.resolve().await.unwrap();
+    log.truncate(cut, 0).unwrap();
+    let refused = log.append_as_follower(&[batch(1, 10, 0)], 0);
+    assert!(refused.is_err(), "not before the cut is synced");
+    sync(log).await;
+    model.batches.retain(|batch| batch.next_offset() <= to);
+    let last = model.batches.last().map(|batch| batch.next_offset());
+    model.end = last.unwrap_or(Offset(0)).max(log.first_base());
+    model.start = model.start.min(model.end);
+    true
 }
 
 async fn retain(log: &mut Log<MemoryEnv>, model: &mut Model, bytes: u64) {
