@@ -21,9 +21,6 @@ use crate::protocol::messages::describe_topic_partitions_response::{
 use crate::protocol::wire::Text;
 use crate::types::NodeId;
 
-/// `max.request.partition.size.limit`.
-const PARTITIONS_MAX: i32 = 2000;
-
 pub async fn handle<E: Env>(
     ctx: Context<E>,
     request: DescribeTopicPartitionsRequest,
@@ -43,7 +40,8 @@ pub async fn handle<E: Env>(
     } else {
         asked.range(from..).copied().collect()
     };
-    let mut room = request.response_partition_limit.clamp(1, PARTITIONS_MAX) as usize;
+    let partitions_max = ctx.broker.settings().config.max_request_partition_size_limit;
+    let mut room = request.response_partition_limit.clamp(1, partitions_max) as usize;
     let mut response = DescribeTopicPartitionsResponse::default();
     for name in names {
         let start = if name == from { index } else { 0 };

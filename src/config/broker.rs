@@ -72,12 +72,6 @@ options! {
     /// The largest request, in bytes. A larger one closes its connection.
     socket_request_max_bytes: i32 = "104857600" in at_least(1),
         "socket.request.max.bytes", ReadOnly;
-    /// The send buffer of a connection in bytes; -1 leaves it to the system.
-    socket_send_buffer_bytes: i32 = "102400" in at_least(-1),
-        "socket.send.buffer.bytes", ReadOnly;
-    /// The receive buffer of a connection in bytes; -1 leaves it to the system.
-    socket_receive_buffer_bytes: i32 = "102400" in at_least(-1),
-        "socket.receive.buffer.bytes", ReadOnly;
     /// Bytes of requests in memory at once. A connection that would pass it is not read until
     /// others are answered; -1 is no bound.
     queued_max_request_bytes: i64 = "268435456" instead of "-1" in at_least(-1),
@@ -92,8 +86,6 @@ options! {
         "max.connections.per.ip.overrides", ClusterWide;
     /// A connection that says nothing for so long is closed.
     connections_max_idle_ms: i64 = "600000" in any(), "connections.max.idle.ms", ReadOnly;
-    /// How long the broker waits for its controller.
-    request_timeout_ms: i32 = "30000" in at_least(1), "request.timeout.ms", ReadOnly;
 
     /// The largest file of a log, in bytes.
     log_segment_bytes: i32 = "1073741824" in at_least(1 << 20),
@@ -142,9 +134,6 @@ options! {
     /// How often the recovery points are written.
     log_flush_offset_checkpoint_interval_ms: i32 = "60000" in at_least(0),
         "log.flush.offset.checkpoint.interval.ms", ReadOnly;
-    /// How often the log start offsets are written.
-    log_flush_start_offset_checkpoint_interval_ms: i32 = "60000" in at_least(0),
-        "log.flush.start.offset.checkpoint.interval.ms", ReadOnly;
     /// Whose clock stamps records.
     log_message_timestamp_type: TimestampType = "CreateTime" in any(),
         "log.message.timestamp.type", ClusterWide;
@@ -192,9 +181,6 @@ options! {
     /// How long the metadata log is kept once a snapshot holds it.
     metadata_max_retention_ms: i64 = "604800000" in at_least(-1),
         "metadata.max.retention.ms", ReadOnly;
-    /// How often an idle controller writes a record that does nothing; 0 is never.
-    metadata_max_idle_interval_ms: i32 = "500" in at_least(0),
-        "metadata.max.idle.interval.ms", ReadOnly;
 }
 
 impl BrokerConfig {

@@ -295,7 +295,8 @@ fn grown(world: &mut World, asked: &[Growth<'_>]) -> Vec<(i16, String)> {
 fn partitions_only_grow() {
     let mut world = World::with_broker();
     created(&mut world, vec![topic("t", 1, 1)]);
-    let table: &[(&str, i32, Option<&[&[i32]]>, i16, &str)] = &[
+    type Case = (&'static str, i32, Option<&'static [&'static [i32]]>, i16, &'static str);
+    let table: &[Case] = &[
         ("t", 1, None, 37, "Topic already has 1 partition(s)."),
         (
             "t",
