@@ -1,4 +1,8 @@
 //! The command line: many seeds in processes of their own, one seed in this one.
+//!
+//! This file stands in the real world, around the simulated one.
+
+#![allow(clippy::disallowed_methods, clippy::disallowed_types)]
 
 use std::fs;
 use std::io::{IsTerminal, Write};

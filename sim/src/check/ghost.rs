@@ -75,7 +75,10 @@ impl Ghost {
         match event {
             Event::Recovered { topic, partition, start, end } => {
                 let log = log(topic, partition);
-                logs.entry(log).or_default().recovered(log, *start, *end)
+                let state = logs.entry(log).or_default();
+                state.recovered(log, *start, *end)?;
+                // What recovery keeps counts as durable from then on.
+                world.disk(node).with_volume(|volume| state.durable(log, *end, volume))
             }
             Event::Appended { topic, partition, base, end, .. } => {
                 let log = log(topic, partition);

@@ -1,5 +1,7 @@
 //! Without faults the disk behaves like a real file system; each fault does what it says.
 
+#![allow(clippy::disallowed_types)]
+
 use std::collections::BTreeMap;
 use std::fs;
 use std::io::{self, ErrorKind, IoSlice};
