@@ -2,13 +2,38 @@
 
 use std::collections::BTreeMap;
 
+use ottla::config::layers::Origin;
+use ottla::config::settings::{Settings, Start};
+use ottla::server::node;
+
+use crate::check::ghost::DATA_DIR;
 use crate::env::SimEnv;
+use crate::net::address_of;
+use crate::workload::BROKER_PORT;
 
 /// Runs until the node is killed. `Err` says why it stopped by itself.
 pub async fn run(
-    _env: SimEnv,
-    _index: usize,
-    _options: BTreeMap<String, String>,
+    env: SimEnv,
+    host: usize,
+    options: BTreeMap<String, String>,
 ) -> Result<(), String> {
-    Err("the server is not part of this build yet".to_string())
+    let start = settings(host, &options)?;
+    let never = std::future::pending();
+    node::run(env, start, |_ready| (), never).await.map_err(|error| error.to_string())
+}
+
+fn settings(host: usize, options: &BTreeMap<String, String>) -> Result<Start, String> {
+    let mut settings = Settings::default();
+    let mut set = |name: &str, value: &str| settings.set(name, value, Origin::CommandLine);
+    set("node.id", &(host + 1).to_string());
+    set("listeners", &format!("PLAINTEXT://0.0.0.0:{BROKER_PORT}"));
+    set("advertised.listeners", &format!("PLAINTEXT://{}:{BROKER_PORT}", address_of(host)));
+    set("log.dirs", DATA_DIR);
+    for (name, value) in options {
+        set(name, value);
+    }
+    settings.finish(&format!("host-{host}"), true).map_err(|errors| {
+        let errors: Vec<_> = errors.iter().map(ToString::to_string).collect();
+        errors.join("; ")
+    })
 }

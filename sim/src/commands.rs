@@ -22,6 +22,9 @@ use crate::run::{self, Kind, Report};
 /// Where the remains of failed runs go.
 const FAILURES_DIR: &str = "target/sim-failures";
 
+/// Of the last events of a failed run. More of them are kept in a file.
+const EVENTS_SHOWN: usize = 60;
+
 #[derive(Parser)]
 #[command(name = "cargo sim", about = "Ottla's broker under a seed, with every fault")]
 struct Cli {
@@ -169,6 +172,9 @@ fn keep(plan: &Plan, report: &Report, entries: &[history::Entry]) -> std::io::Re
     let dir = Path::new(FAILURES_DIR).join(format!("seed-{}", plan.seed));
     fs::create_dir_all(&dir)?;
     fs::write(dir.join("plan.json"), serde_json::to_string_pretty(plan)?)?;
+    let events = report.failure.iter().flat_map(|failure| &failure.events);
+    let events: String = events.map(|event| format!("{event}\n")).collect();
+    fs::write(dir.join("events.txt"), events)?;
     fs::write(dir.join("report.json"), serde_json::to_string_pretty(report)?)?;
     let mut file = std::io::BufWriter::new(fs::File::create(dir.join("history.jsonl"))?);
     history::write(entries, &mut file)?;
@@ -208,7 +214,8 @@ fn tell(report: &Report, time: u64) {
         println!("  {line}");
     }
     println!();
-    for event in &failure.events {
+    let skipped = failure.events.len().saturating_sub(EVENTS_SHOWN);
+    for event in &failure.events[skipped..] {
         println!("  {event}");
     }
     println!();

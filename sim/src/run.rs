@@ -29,9 +29,6 @@ use crate::world::{Hardware, Program, Running, World};
 /// Once healed, everything that was begun must end within this.
 const SETTLE_MAX: Duration = Duration::from_secs(90);
 
-/// Events shown with a failure.
-const LAST_EVENTS: usize = 60;
-
 const STACK_BYTES: usize = 16 << 20;
 
 /// Why a run failed; the numbers are exit codes.
@@ -52,7 +49,7 @@ pub struct Failure {
     pub kind: Kind,
     pub invariant: Option<Invariant>,
     pub evidence: String,
-    /// What happened last, oldest first.
+    /// The last of what happened, oldest first.
     pub events: Vec<String>,
 }
 
@@ -105,7 +102,7 @@ fn run_here(plan: Plan) -> (Report, Vec<Entry>) {
         Err(payload) => (Summary::default(), Some(failure_of(payload, &panic))),
     };
     let failure = failure.map(|failure| {
-        let events = world.trace.last(LAST_EVENTS).iter().map(trace::Entry::to_string).collect();
+        let events = world.trace.kept().iter().map(trace::Entry::to_string).collect();
         Failure { events, ..failure }
     });
     let faults = remains.faults.lock().unwrap_or_else(|poisoned| poisoned.into_inner()).clone();

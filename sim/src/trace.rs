@@ -56,10 +56,9 @@ impl Trace {
         self.state.lock().unwrap().ordinal
     }
 
-    /// The last `count` entries, oldest first.
-    pub fn last(&self, count: usize) -> Vec<Entry> {
-        let state = self.state.lock().unwrap();
-        state.kept.iter().skip(state.kept.len().saturating_sub(count)).cloned().collect()
+    /// The last entries, oldest first.
+    pub fn kept(&self) -> Vec<Entry> {
+        self.state.lock().unwrap().kept.iter().cloned().collect()
     }
 }
 
@@ -111,7 +110,8 @@ mod tests {
             trace.record(Duration::from_nanos(i), "net", format!("event {i}"));
         }
         assert_eq!(trace.events(), KEPT_MAX as u64 + 10);
-        assert_eq!(trace.last(KEPT_MAX + 10).len(), KEPT_MAX);
-        assert_eq!(trace.last(1)[0].ordinal, KEPT_MAX as u64 + 10);
+        let kept = trace.kept();
+        assert_eq!(kept.len(), KEPT_MAX);
+        assert_eq!(kept[KEPT_MAX - 1].ordinal, KEPT_MAX as u64 + 10);
     }
 }

@@ -35,6 +35,9 @@ const RETRY: Duration = Duration::from_millis(100);
 /// Once healed, a batch must find its fate within this.
 const DELIVERY_MS_MAX: u64 = 60_000;
 
+/// An answer must fit through the narrowest link before its client gives up.
+const FETCH: FetchOptions = FetchOptions { wait_ms_max: 100, bytes_min: 1, bytes_max: 64 << 10 };
+
 const DECOMPRESSED_BYTES_MAX: usize = 16 << 20;
 
 /// What the clients of a run share.
@@ -194,7 +197,7 @@ pub async fn read_along(env: SimEnv, stage: Arc<Stage>, plan: Arc<Plan>) {
             match created {
                 // Its first attempt was the one without an answer.
                 Ok(_) | Err(CallError::Refused { code: ErrorCode::TopicAlreadyExists }) => break,
-                Err(_) => env.clock().sleep(RETRY).await,
+                Err(error) => rest(&env, &error).await,
             }
         }
         stage.created.fetch_add(1, Ordering::Relaxed);
@@ -209,8 +212,9 @@ pub async fn read_along(env: SimEnv, stage: Arc<Stage>, plan: Arc<Plan>) {
     loop {
         let mut rested = false;
         for (name, partition, at) in &mut positions {
-            if read_on(&env, &stage, &mut client, name, *partition, at).await.is_err() {
-                env.clock().sleep(RETRY).await;
+            let read = read_on(&env, &stage, &mut client, name, *partition, at).await;
+            if let Err(error) = read {
+                rest(&env, &error).await;
                 rested = true;
             }
         }
@@ -229,8 +233,7 @@ async fn read_on(
     at: &mut Offset,
 ) -> Result<(), CallError> {
     let topic = client.topic(name).await?;
-    let options = FetchOptions { wait_ms_max: 100, ..FetchOptions::default() };
-    let fetched = client.fetch(&topic, partition, *at, &options).await?;
+    let fetched = client.fetch(&topic, partition, *at, &FETCH).await?;
     for batch in batches(&fetched, &topic, partition, *at) {
         *at = note(env, stage, &topic, partition, &batch, *at, false);
     }
@@ -243,18 +246,22 @@ pub async fn read_all(env: SimEnv, stage: Arc<Stage>, plan: Arc<Plan>) {
     for planned in &plan.topics {
         for partition in 0..planned.partitions {
             let mut position = None;
-            while !read_rest(&env, &stage, &mut client, &planned.name, partition, &mut position)
-                .await
-                .unwrap_or(false)
+            while let Err(error) =
+                read_rest(&env, &stage, &mut client, &planned.name, partition, &mut position).await
             {
-                env.clock().sleep(RETRY).await;
+                rest(&env, &error).await;
             }
         }
     }
     stage.finished.fetch_add(1, Ordering::Relaxed);
 }
 
-/// Goes on from `position`. Is it the end?
+async fn rest(env: &SimEnv, error: &CallError) {
+    env.note(format!("is told: {error}"));
+    env.clock().sleep(RETRY).await;
+}
+
+/// Goes on from `position` to the end.
 async fn read_rest(
     env: &SimEnv,
     stage: &Stage,
@@ -262,13 +269,13 @@ async fn read_rest(
     name: &str,
     partition: u32,
     position: &mut Option<Offset>,
-) -> Result<bool, CallError> {
+) -> Result<(), CallError> {
     let topic = client.topic(name).await?;
     let start = client.offset_at(&topic, partition, EARLIEST).await?.ok_or(CallError::Missing)?;
     let end = client.offset_at(&topic, partition, LATEST).await?.ok_or(CallError::Missing)?;
     let mut at = position.unwrap_or(start);
     while at < end {
-        let fetched = client.fetch(&topic, partition, at, &FetchOptions::default()).await?;
+        let fetched = client.fetch(&topic, partition, at, &FETCH).await?;
         for batch in batches(&fetched, &topic, partition, at) {
             at = note(env, stage, &topic, partition, &batch, at, true);
             *position = Some(at);
@@ -276,12 +283,13 @@ async fn read_rest(
     }
     let (topic, start, end) = (topic.name, start.0, end.0);
     stage.add(env, "last-reader", What::Bounds { topic, partition, start, end });
-    Ok(true)
+    Ok(())
 }
 
 fn batches(fetched: &Fetched, topic: &Topic, partition: u32, at: Offset) -> Vec<Batch> {
     fetched.batches().unwrap_or_else(|error| {
-        let evidence = format!("{}-{partition} served at offset {at}: {error}", topic.name);
+        let (name, len) = (&topic.name, fetched.records.len());
+        let evidence = format!("{name}-{partition} served {len} bytes at offset {at}: {error}");
         Violation::new(Invariant::I6, evidence).raise()
     })
 }

@@ -43,7 +43,8 @@ pub struct Fetched {
 }
 
 impl Fetched {
-    /// The batches that are whole, their checksums verified.
+    /// The batches that are whole, their checksums verified. The first always is: a broker that
+    /// cuts it off would never be done.
     pub fn batches(&self) -> Result<Vec<Batch>, BatchError> {
         let (mut rest, mut batches) = (self.records.clone(), vec![]);
         loop {
@@ -52,7 +53,10 @@ impl Fetched {
                     batch.verify_crc()?;
                     batches.push(batch);
                 }
-                Ok(None) | Err(BatchError::Cut { .. } | BatchError::HeaderCut { .. }) => {
+                Ok(None) => return Ok(batches),
+                Err(BatchError::Cut { .. } | BatchError::HeaderCut { .. })
+                    if !batches.is_empty() =>
+                {
                     return Ok(batches);
                 }
                 Err(error) => return Err(error),

@@ -51,11 +51,14 @@ fn broker(chance: &mut Chance) -> BrokerPlan {
     };
     let sync_max = *chance.pick(&[300, 3000, 30_000]);
     let temper = Temper { sync_micros: 100..sync_max, ..Temper::default() };
-    // Small segments and indexes: rolls, index limits and recovery happen all the time.
-    let segment_bytes = *chance.pick(&[4 << 10, 16 << 10, 64 << 10, 1 << 20, 1 << 30]);
+    // A full index rolls a segment, so that small ones make many segments. `log.segment.bytes` may
+    // not be below 1 MiB.
+    let segment_bytes = *chance.pick(&[1 << 20, 1 << 30]);
+    let index_bytes = *chance.pick(&[48, 120, 1200, 10 << 20]);
     let index_interval = *chance.pick(&[64, 1024, 4096]);
     let options = [
         ("log.segment.bytes", segment_bytes.to_string()),
+        ("log.index.size.max.bytes", index_bytes.to_string()),
         ("log.index.interval.bytes", index_interval.to_string()),
         ("log.retention.ms", "-1".to_string()),
     ];
