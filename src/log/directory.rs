@@ -101,11 +101,20 @@ impl<E: Env> Directory<E> {
 
     /// How the last owner left: `None` when it did not stop cleanly. Says so once: afterwards, and
     /// before anything else is written, the directory counts as in use.
+    ///
+    /// An owner that was killed may have created what we see and synced no directory: its names
+    /// are made durable here, those inside each log when the log is opened.
     pub async fn take_clean_shutdown(&self) -> Result<Option<CleanShutdown>, DirectoryError> {
         let path = self.path.join(CLEAN_SHUTDOWN);
         let disk = self.env.disk();
         let contents = replace::read(disk, &path).await.map_err(io_error("read", &path))?;
-        let Some(contents) = contents else { return Ok(None) };
+        let Some(contents) = contents else {
+            if let Some(parent) = self.path.parent().filter(|parent| *parent != Path::new("")) {
+                disk.sync_dir(parent).await.map_err(io_error("sync", parent))?;
+            }
+            disk.sync_dir(&self.path).await.map_err(io_error("sync", &self.path))?;
+            return Ok(None);
+        };
         disk.remove(&path).map_err(io_error("remove", &path))?;
         disk.sync_dir(&self.path).await.map_err(io_error("sync", &self.path))?;
         Ok(parse_clean_shutdown(&contents))
