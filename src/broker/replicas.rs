@@ -62,9 +62,11 @@ impl<E: Env> Broker<E> {
             self.delete_topic(topic).await;
         }
         let mut openings = VecDeque::new();
+        let mut logs = self.logs_per_directory();
         for topic in &delta.topics_added {
             for (&index, partition) in topic.partitions.iter() {
-                openings.extend(self.opening(topic, index, partition, image, places));
+                let opening = self.opening(topic, index, partition, image, places, &mut logs);
+                openings.extend(opening);
             }
         }
         for change in &delta.partitions_changed {
@@ -72,13 +74,10 @@ impl<E: Env> Broker<E> {
             let open = self.read_partitions().hosted.get(&key).cloned();
             match open {
                 Some(hosted) => hosted.partition.on_assigned(assignment(&change.new)),
-                None => openings.extend(self.opening(
-                    &change.topic,
-                    change.index,
-                    &change.new,
-                    image,
-                    places,
-                )),
+                None => {
+                    let (topic, index, new) = (&change.topic, change.index, &change.new);
+                    openings.extend(self.opening(topic, index, new, image, places, &mut logs));
+                }
             }
         }
         self.open_all(openings).await;
@@ -92,34 +91,52 @@ impl<E: Env> Broker<E> {
         partition: &topic::Partition,
         image: &Image,
         places: &mut Places<E>,
+        logs: &mut [usize],
     ) -> Option<Opening<E>> {
         if !partition.replicas.contains(&self.node) {
             return None;
         }
         let name = LogName::new(&*topic.name, index);
-        let place = places
-            .remove(&name)
-            .unwrap_or_else(|| Place { directory: self.directory_for(partition), clean: true });
+        let place = places.remove(&name).unwrap_or_else(|| {
+            let directory = self.directory_for(partition, logs);
+            Place { directory, clean: true }
+        });
         let config = topic_config(&self.settings(), image, &topic.name);
         Some(Opening { topic: topic.clone(), index, place, config })
     }
 
-    /// The directory that the controller named, or the one with the fewest logs.
-    fn directory_for(&self, partition: &topic::Partition) -> Arc<DataDirectory<E>> {
+    /// How many logs each directory holds; the fewest decide where the next one goes.
+    fn logs_per_directory(&self) -> Vec<usize> {
+        let mut counts = vec![0; self.directories.len()];
+        if counts.len() == 1 {
+            return counts;
+        }
+        for hosted in self.read_partitions().hosted.values() {
+            let here = |directory| Arc::ptr_eq(directory, &hosted.directory);
+            if let Some(at) = self.directories.iter().position(here) {
+                counts[at] += 1;
+            }
+        }
+        counts
+    }
+
+    /// The directory that the controller named, or the one with the fewest logs. Only where all are
+    /// offline an offline one is taken.
+    fn directory_for(
+        &self,
+        partition: &topic::Partition,
+        logs: &mut [usize],
+    ) -> Arc<DataDirectory<E>> {
         let mine = partition.replicas.iter().position(|node| *node == self.node);
-        let named = mine.and_then(|at| partition.directories.get(at)).and_then(|id| {
-            self.directories.iter().find(|directory| directory.directory.id() == *id)
-        });
-        let partitions = self.read_partitions();
-        let logs_in = |directory: &&Arc<DataDirectory<E>>| {
-            let here = partitions.hosted.values();
-            here.filter(|hosted| Arc::ptr_eq(&hosted.directory, directory)).count()
+        let id = mine.and_then(|at| partition.directories.get(at));
+        let named = self.directories.iter().position(|each| Some(&each.directory.id()) == id);
+        let fewest = || {
+            let is_offline = |at: usize| self.directories[at].committer.offline().is_some();
+            (0..self.directories.len()).min_by_key(|&at| (is_offline(at), logs[at]))
         };
-        let fewest = || match &self.directories[..] {
-            [only] => Some(only),
-            several => several.iter().min_by_key(logs_in),
-        };
-        named.or_else(fewest).expect("a broker has a log directory").clone()
+        let at = named.or_else(fewest).expect("a broker has a log directory");
+        logs[at] += 1;
+        self.directories[at].clone()
     }
 
     /// Opens logs side by side: recovery may read much.

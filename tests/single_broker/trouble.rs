@@ -64,6 +64,18 @@ fn a_stop_with_a_full_disk_loses_nothing() {
     }
 }
 
+#[test]
+fn partitions_are_spread_over_the_directories() {
+    let dir = tempfile::tempdir().unwrap();
+    let (first, second, both) = two_directories(dir.path());
+    let node = Node::start(dir.path(), &[("log.dirs", &both)]);
+    node.connect().create("t", 10, &[]);
+    for directory in [first, second] {
+        let logs = (0..10).filter(|n| directory.join(format!("t-{n}")).exists());
+        assert_eq!(logs.count(), 5, "{}", directory.display());
+    }
+}
+
 fn two_directories(dir: &Path) -> (PathBuf, PathBuf, String) {
     let (first, second) = (dir.join("first"), dir.join("second"));
     let both = format!("{},{}", first.display(), second.display());
@@ -101,8 +113,9 @@ fn a_failed_sync_takes_its_directory_offline_and_no_other() {
         assert_eq!(wire.append(name, &["b"]), 1);
         assert_eq!(values(&wire.fetch(name, 0).records), ["a", "b"]);
     }
-    wire.create("new", 1, &[]);
-    assert_eq!(wire.append("new", &["a"]), 0, "placed where there is a disk");
+    wire.create("new", 9, &[]);
+    assert_eq!(wire.append("new", &["a"]), 0);
+    assert!(first.join("new-8").exists(), "placed where there is a disk");
     let _ = node.stop();
     assert!(first.join(".kafka_cleanshutdown").exists());
     assert!(!second.join(".kafka_cleanshutdown").exists());
