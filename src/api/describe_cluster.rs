@@ -24,11 +24,11 @@ pub async fn handle<E: Env>(
         BROKERS => {}
         CONTROLLERS => {
             let message = "the request was sent to a broker: it does not list controllers";
-            return failed(&request, ErrorCode::MismatchedEndpointType, message);
+            return failed(ErrorCode::MismatchedEndpointType, message);
         }
         other => {
             let message = format!("endpoint type {other} is unknown");
-            return failed(&request, ErrorCode::UnsupportedEndpointType, &message);
+            return failed(ErrorCode::UnsupportedEndpointType, &message);
         }
     }
     let image = ctx.broker.image();
@@ -58,15 +58,10 @@ pub async fn handle<E: Env>(
     response
 }
 
-fn failed(
-    request: &DescribeClusterRequest,
-    error: ErrorCode,
-    message: &str,
-) -> DescribeClusterResponse {
+fn failed(error: ErrorCode, message: &str) -> DescribeClusterResponse {
     DescribeClusterResponse {
         error_code: error.code(),
         error_message: Some(Text::new(message)),
-        endpoint_type: request.endpoint_type,
         ..DescribeClusterResponse::default()
     }
 }

@@ -15,6 +15,8 @@ use crate::protocol::wire::Text;
 use crate::quorum::driver::{Description, ReplicaState};
 use crate::types::Uuid;
 
+const DIRECTORIES_SINCE: i16 = 2;
+
 pub async fn handle<E: Env>(
     ctx: Context<E>,
     request: DescribeQuorumRequest,
@@ -35,12 +37,19 @@ pub async fn handle<E: Env>(
     });
     let topics = vec![TopicData {
         topic_name: Text::new(METADATA_TOPIC),
-        partitions: vec![describe(&quorum)],
+        partitions: vec![describe(&quorum, ctx.version)],
     }];
-    DescribeQuorumResponse { topics, nodes: nodes.collect(), ..Default::default() }
+    let nodes = if ctx.version >= DIRECTORIES_SINCE { nodes.collect() } else { Vec::new() };
+    DescribeQuorumResponse {
+        topics,
+        nodes,
+        error_message: Some(Text::default()),
+        ..Default::default()
+    }
 }
 
-fn describe(quorum: &Description) -> PartitionData {
+fn describe(quorum: &Description, version: i16) -> PartitionData {
+    let replica = |state| replica(state, version);
     PartitionData {
         partition_index: 0,
         leader_id: quorum.leader.map_or(-1, |leader| leader.0),
@@ -52,10 +61,13 @@ fn describe(quorum: &Description) -> PartitionData {
     }
 }
 
-fn replica(state: &ReplicaState) -> describe_quorum_response::ReplicaState {
+fn replica(state: &ReplicaState, version: i16) -> describe_quorum_response::ReplicaState {
     describe_quorum_response::ReplicaState {
         replica_id: state.key.id.0,
-        replica_directory_id: state.key.directory.unwrap_or(Uuid::ZERO),
+        replica_directory_id: match state.key.directory {
+            Some(directory) if version >= DIRECTORIES_SINCE => directory,
+            _ => Uuid::ZERO,
+        },
         log_end_offset: state.log_end,
         last_fetch_timestamp: state.fetched_ms,
         last_caught_up_timestamp: state.caught_up_ms,

@@ -100,6 +100,7 @@ fn unknown(name: &str) -> DescribeTopicPartitionsResponseTopic {
         error_code: error.code(),
         name: Some(Text::new(name)),
         is_internal: Topic::is_internal(name),
+        topic_authorized_operations: TOPIC_OPERATIONS,
         ..DescribeTopicPartitionsResponseTopic::default()
     }
 }

@@ -14,6 +14,7 @@ use crate::protocol::messages::produce_response::BatchIndexAndErrorMessage;
 use crate::protocol::records::batch::BatchHeader;
 use crate::protocol::records::validate::Invalid;
 use crate::protocol::wire::Text;
+use crate::types::Offset;
 
 /// A failed partition of a Produce request.
 #[derive(Clone, Debug)]
@@ -22,28 +23,26 @@ pub struct Failure {
     pub message: Option<Text>,
     /// The records that are to blame, where single ones are.
     pub records: Vec<BatchIndexAndErrorMessage>,
+    pub log_start: Option<Offset>,
 }
 
 impl From<ErrorCode> for Failure {
     fn from(code: ErrorCode) -> Failure {
-        Failure { code, message: None, records: Vec::new() }
+        Failure { code, message: None, records: Vec::new(), log_start: None }
     }
 }
 
 impl From<ProduceError> for Failure {
     fn from(error: ProduceError) -> Failure {
         let code = produce(&error);
-        let records = match &error {
-            ProduceError::Invalid(Invalid::Records(faults)) => {
-                let told = faults.told.iter().map(|fault| BatchIndexAndErrorMessage {
-                    batch_index: fault.index as i32,
-                    batch_index_error_message: Some(Text::from(fault.kind.to_string())),
-                });
-                told.collect()
-            }
-            _ => Vec::new(),
-        };
-        Failure { code, message: Some(Text::from(error.to_string())), records }
+        // Only single records are worth words: the code says the rest.
+        let ProduceError::Invalid(Invalid::Records(faults)) = &error else { return code.into() };
+        let told = faults.told.iter().map(|fault| BatchIndexAndErrorMessage {
+            batch_index: fault.index as i32,
+            batch_index_error_message: Some(Text::from(fault.kind.to_string())),
+        });
+        let (message, records) = (Some(Text::from(error.to_string())), told.collect());
+        Failure { code, message, records, log_start: None }
     }
 }
 
@@ -115,6 +114,26 @@ pub fn deletion(error: &DeletionError) -> ErrorCode {
         DeletionError::Refused(error) => refused(error),
         DeletionError::OutOfRange { .. } => ErrorCode::OffsetOutOfRange,
         DeletionError::Compacted => ErrorCode::PolicyViolation,
+    }
+}
+
+/// Whether the answer to a failed append says where the log starts: Kafka tells when the log itself
+/// looked at the batch and refused it.
+pub fn tells_log_start(error: &ProduceError) -> bool {
+    match error {
+        ProduceError::NotServed(NotServed::NotEnoughReplicas { .. }) => true,
+        ProduceError::NotServed(_) | ProduceError::Gone(_) => false,
+        ProduceError::Append(error) => matches!(error, AppendError::Producer(_)),
+        ProduceError::Invalid(invalid) => !matches!(
+            invalid,
+            Invalid::NoBatch { .. }
+                | Invalid::SecondBatch
+                | Invalid::OldMagic { .. }
+                | Invalid::ZstdVersion
+                | Invalid::Damaged(_)
+                | Invalid::BatchTooLarge { .. }
+                | Invalid::SegmentTooSmall { .. }
+        ),
     }
 }
 

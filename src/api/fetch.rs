@@ -327,13 +327,13 @@ impl<E: Env> Assembly<'_, E> {
             records: Some(self.records(served.file, served.at, served.len)),
             ..PartitionData::default()
         };
-        if let Some(aborted) = served.aborted {
+        data.aborted_transactions = served.aborted.map(|aborted| {
             let aborted = aborted.iter().map(|aborted| fetch_response::AbortedTransaction {
                 producer_id: aborted.producer.0,
                 first_offset: aborted.first.0,
             });
-            data.aborted_transactions = Some(aborted.collect());
-        }
+            aborted.collect()
+        });
         if let Some((epoch, end)) = served.diverging {
             data.diverging_epoch = EpochEndOffset { epoch: epoch.0, end_offset: end.0 };
         }

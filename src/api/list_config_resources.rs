@@ -38,15 +38,15 @@ pub async fn handle<E: Env>(
         return ListConfigResourcesResponse { error_code, ..Default::default() };
     }
     let image = ctx.broker.image();
-    let mut found: BTreeSet<(i8, String)> = BTreeSet::new();
-    if asked.contains(&ConfigResource::TOPIC) {
-        let topics = image.topics_by_name(Bound::Unbounded);
-        found.extend(topics.map(|topic| (ConfigResource::TOPIC, topic.name.to_string())));
-    }
-    for kind in [ConfigResource::BROKER, ConfigResource::BROKER_LOGGER] {
+    let mut found: Vec<(i8, String)> = Vec::new();
+    for kind in [ConfigResource::BROKER_LOGGER, ConfigResource::BROKER] {
         if asked.contains(&kind) {
             found.extend(image.brokers.keys().map(|node| (kind, node.0.to_string())));
         }
+    }
+    if asked.contains(&ConfigResource::TOPIC) {
+        let topics = image.topics_by_name(Bound::Unbounded);
+        found.extend(topics.map(|topic| (ConfigResource::TOPIC, topic.name.to_string())));
     }
     for kind in [ConfigResource::CLIENT_METRICS, ConfigResource::GROUP] {
         if asked.contains(&kind) {

@@ -39,7 +39,11 @@ pub async fn handle<E: Env>(ctx: Context<E>, request: ListOffsetsRequest) -> Lis
     let mut topics = Vec::with_capacity(request.topics.len());
     for topic in &request.topics {
         let mut partitions = Vec::with_capacity(topic.partitions.len());
+        let mut answered = BTreeSet::new();
         for asked in &topic.partitions {
+            if !answered.insert(asked.partition_index) {
+                continue;
+            }
             let found = if twice.contains(&(&*topic.name, asked.partition_index)) {
                 Err(ErrorCode::InvalidRequest)
             } else {

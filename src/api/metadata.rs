@@ -24,6 +24,9 @@ use crate::protocol::wire::Text;
 use crate::types::Uuid;
 
 pub async fn handle<E: Env>(ctx: Context<E>, request: MetadataRequest) -> MetadataResponse {
+    if let Some(refused) = refuse_ids(&ctx, &request) {
+        return refused;
+    }
     let image = ctx.broker.image();
     let mut topics = match &request.topics {
         Some(topics) if topics.is_empty() && ctx.version == 0 => all_topics(&ctx, &image),
@@ -64,16 +67,14 @@ fn some_topics<E: Env>(
     asked: &[MetadataRequestTopic],
     may_create: bool,
 ) -> Vec<MetadataResponseTopic> {
-    let asks_by_id = asked.iter().any(|topic| topic.topic_id != Uuid::ZERO);
-    if ctx.version < 12 && (asks_by_id || asked.iter().any(|topic| topic.name.is_none())) {
-        return asked.iter().map(by_id_too_early).collect();
+    if asked.iter().any(|topic| topic.topic_id != Uuid::ZERO) {
+        let mut seen = BTreeSet::from([Uuid::ZERO]);
+        let ids = asked.iter().map(|topic| topic.topic_id).filter(|&id| seen.insert(id));
+        return ids.map(|id| by_id(ctx, image, id)).collect();
     }
-    if asks_by_id {
-        let ids: BTreeSet<Uuid> = asked.iter().map(|topic| topic.topic_id).collect();
-        let asked = ids.into_iter().filter(|&id| id != Uuid::ZERO);
-        return asked.map(|id| by_id(ctx, image, id)).collect();
-    }
-    let names: BTreeSet<&str> = asked.iter().filter_map(|topic| topic.name.as_deref()).collect();
+    let mut seen = BTreeSet::new();
+    let names = asked.iter().filter_map(|topic| topic.name.as_deref());
+    let names: Vec<&str> = names.filter(|&name| seen.insert(name)).collect();
     let may_create =
         (may_create || ctx.version < 4) && ctx.broker.settings().config.auto_create_topics_enable;
     let mut answers = Vec::with_capacity(names.len());
@@ -105,13 +106,21 @@ fn by_id<E: Env>(ctx: &Context<E>, image: &Image, id: Uuid) -> MetadataResponseT
     }
 }
 
-fn by_id_too_early(asked: &MetadataRequestTopic) -> MetadataResponseTopic {
-    MetadataResponseTopic {
+/// Versions 10 and 11 know topic ids in answers only.
+fn refuse_ids<E: Env>(ctx: &Context<E>, request: &MetadataRequest) -> Option<MetadataResponse> {
+    let asked = request.topics.as_deref().unwrap_or_default();
+    let named = |topic: &MetadataRequestTopic| topic.name.is_some() && topic.topic_id == Uuid::ZERO;
+    if ctx.version >= 12 || asked.iter().all(named) {
+        return None;
+    }
+    let topics = asked.iter().map(|asked| MetadataResponseTopic {
         error_code: ErrorCode::InvalidRequest.code(),
         name: Some(asked.name.clone().unwrap_or_default()),
         topic_id: asked.topic_id,
         ..MetadataResponseTopic::default()
-    }
+    });
+    let topics = topics.collect();
+    Some(MetadataResponse { topics, cluster_id: None, ..MetadataResponse::default() })
 }
 
 fn unknown(name: &str) -> MetadataResponseTopic {

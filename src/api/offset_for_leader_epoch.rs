@@ -38,6 +38,8 @@ pub async fn handle<E: Env>(
     OffsetForLeaderEpochResponse { topics: topics.collect(), ..Default::default() }
 }
 
+const UNDEFINED: i32 = -1;
+
 /// -1 and -1: nothing is known of the epoch.
 fn end_of<E: Env>(
     ctx: &Context<E>,
@@ -48,6 +50,11 @@ fn end_of<E: Env>(
     let topic = image.topic(topic).ok_or(ErrorCode::UnknownTopicOrPartition)?;
     let partition = ctx.broker.partition(topic, asked.partition)?;
     let current = LeaderEpoch(asked.current_leader_epoch);
+    if asked.leader_epoch == UNDEFINED {
+        // Still only the leader may say so.
+        partition.end_offset_for(current, LeaderEpoch(0)).map_err(|e| error::refused(&e))?;
+        return Ok((UNDEFINED, -1));
+    }
     let end = partition
         .end_offset_for(current, LeaderEpoch(asked.leader_epoch))
         .map_err(|refused| error::refused(&refused))?;

@@ -25,7 +25,9 @@ use crate::metadata::image::Image;
 use crate::metadata::topic::Topic;
 use crate::partition::{Acks, Appended, Partition};
 use crate::protocol::error::ErrorCode;
-use crate::protocol::messages::produce_request::{ProduceRequest, TopicProduceData};
+use crate::protocol::messages::produce_request::{
+    PartitionProduceData, ProduceRequest, TopicProduceData,
+};
 use crate::protocol::messages::produce_response::{
     LeaderIdAndEpoch, NodeEndpoint, PartitionProduceResponse, ProduceResponse, TopicProduceResponse,
 };
@@ -104,17 +106,22 @@ fn submit<E: Env>(ctx: &Context<E>, request: ProduceRequest) -> Waiting<E> {
         _ => None,
     };
     let transactional = request.transactional_id.is_some();
+    let submitting = Submitting { ctx, image: &image, acks, transactional };
     let mut topics: Vec<SubmittedTopic<E>> = Vec::with_capacity(request.topic_data.len());
     let mut places = BTreeMap::new();
     for topic in request.topic_data {
-        let submitting = Submitting { ctx, image: &image, acks, transactional };
         let submitted = submitting.topic(topic);
+        let key = (submitted.response.name.clone(), submitted.response.topic_id);
         // A topic named twice is answered once.
-        let key = (submitted.response.topic_id, submitted.response.name.clone());
-        let place = *places.entry(key).or_insert(topics.len());
-        match topics.get_mut(place) {
-            Some(known) => known.partitions.extend(submitted.partitions),
-            None => topics.push(submitted),
+        match places.get(&key) {
+            Some(&place) => {
+                let known: &mut SubmittedTopic<E> = &mut topics[place];
+                known.partitions.extend(submitted.partitions);
+            }
+            None => {
+                places.insert(key, topics.len());
+                topics.push(submitted);
+            }
         }
     }
     Waiting { acks: acks.unwrap_or(Acks::Leader), topics }
@@ -135,12 +142,20 @@ impl<E: Env> Submitting<'_, E> {
         } else {
             self.image.topic(&data.name).ok_or(ErrorCode::UnknownTopicOrPartition)
         };
-        let mut seen = BTreeSet::new();
-        let partitions = data
-            .partition_data
+        // A partition named twice is written and answered once: the last word counts.
+        let mut places = BTreeMap::new();
+        let mut asked: Vec<PartitionProduceData> = Vec::with_capacity(data.partition_data.len());
+        for partition in data.partition_data {
+            match places.insert(partition.index, asked.len()) {
+                Some(place) => {
+                    places.insert(partition.index, place);
+                    asked[place] = partition;
+                }
+                None => asked.push(partition),
+            }
+        }
+        let partitions = asked
             .into_iter()
-            // A partition named twice is written and answered once.
-            .filter(|partition| seen.insert(partition.index))
             .map(|partition| {
                 let appended = found
                     .map_err(Failure::from)
@@ -186,8 +201,14 @@ impl<E: Env> Submitting<'_, E> {
             };
             return Err(code.into());
         }
-        let appended = partition.append(&records, acks, ctx.version >= ZSTD_SINCE)?;
-        Ok((partition, appended))
+        match partition.append(&records, acks, ctx.version >= ZSTD_SINCE) {
+            Ok(appended) => Ok((partition, appended)),
+            Err(error) => {
+                let tells_start = error::tells_log_start(&error);
+                let log_start = tells_start.then(|| partition.log_start());
+                Err(Failure { log_start, ..Failure::from(error) })
+            }
+        }
     }
 }
 
@@ -293,7 +314,10 @@ fn answer_partition<E: Env>(
             error_code: failure.code.code(),
             base_offset: appended.map_or(-1, |appended| appended.base.0),
             log_append_time_ms: appended.map_or(-1, |appended| appended.log_append_time_ms),
-            log_start_offset: appended.map_or(-1, |appended| appended.log_start.0),
+            log_start_offset: match (appended, failure.log_start) {
+                (Some(Appended { log_start, .. }), _) | (None, Some(log_start)) => log_start.0,
+                (None, None) => -1,
+            },
             record_errors: failure.records,
             error_message: failure.message,
             ..PartitionProduceResponse::default()

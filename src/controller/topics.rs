@@ -191,6 +191,7 @@ fn create_one(context: &mut Context<'_>, topic: &CreatableTopic) -> Result<Creat
         num_partitions: assignments.len() as i32,
         replication_factor: replication_factor as i16,
         configs: Some(effective_configs(&overrides, context.layers)),
+        error_message: None,
         ..CreatableTopicResult::default()
     };
     Ok((records, result))

@@ -24,6 +24,9 @@ pub struct EpochEnd {
     pub end: Offset,
 }
 
+/// What the wire has where no epoch is known.
+const UNDEFINED: LeaderEpoch = LeaderEpoch(-1);
+
 impl Epochs {
     pub fn latest(&self) -> Option<LeaderEpoch> {
         self.entries.last().map(|entry| entry.epoch)
@@ -55,7 +58,9 @@ impl Epochs {
         let above = self.entries.partition_point(|entry| entry.epoch <= asked);
         match (above.checked_sub(1).map(|at| self.entries[at]), self.entries.get(above)) {
             (Some(floor), Some(next)) => Some(EpochEnd { epoch: floor.epoch, end: next.start }),
-            (None, Some(next)) if asked.0 >= 0 => Some(EpochEnd { epoch: asked, end: next.start }),
+            (None, Some(next)) if asked != UNDEFINED => {
+                Some(EpochEnd { epoch: asked, end: next.start })
+            }
             (Some(last), None) if last.epoch == asked => {
                 Some(EpochEnd { epoch: asked, end: log_end })
             }

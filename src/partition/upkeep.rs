@@ -23,6 +23,10 @@ impl<E: Env> Partition<E> {
         self.lock().log.recovery_point()
     }
 
+    pub fn log_start(&self) -> Offset {
+        self.lock().log.start()
+    }
+
     pub fn start_to_checkpoint(&self) -> Option<Offset> {
         self.lock().log.start_to_checkpoint()
     }
