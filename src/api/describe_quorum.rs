@@ -84,6 +84,7 @@ fn unknown(request: &DescribeQuorumRequest) -> DescribeQuorumResponse {
             .map(|partition| PartitionData {
                 partition_index: partition.partition_index,
                 error_code: ErrorCode::UnknownTopicOrPartition.code(),
+                error_message: Some(Text::new("only the metadata's own partition has a quorum")),
                 ..PartitionData::default()
             })
             .collect(),

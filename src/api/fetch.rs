@@ -62,7 +62,7 @@ pub(super) async fn answer<E: Env>(call: Call<E>) -> Answer<E> {
     } else {
         serve(&ctx, &mut fetch, &limits).await
     };
-    match assemble(&ctx, fetch, served) {
+    match assemble(&ctx, fetch, served, replica >= 0) {
         Ok((response, regions)) => respond.with(&response, regions),
         Err(error) => respond.with(&failed(error), Vec::new()),
     }
@@ -182,7 +182,8 @@ async fn read_all<E: Env>(
     for (target, found) in fetch.targets.iter().zip(found) {
         let served = match found {
             Ok(partition) => read(partition, target, limits, bytes).await,
-            Err(error) => Served::failed(*error),
+            // A list of none, as Kafka answers where there is no partition to ask.
+            Err(error) => Served { aborted: Some(vec![]), ..Served::failed(*error) },
         };
         bytes += u64::from(served.len);
         enough |= served.error != ErrorCode::None || served.diverging.is_some();
@@ -276,6 +277,7 @@ fn assemble<E: Env>(
     ctx: &Context<E>,
     fetch: Fetch,
     served: Vec<Served<E>>,
+    is_follower: bool,
 ) -> Result<(FetchResponse, Vec<Region<E>>), SessionError> {
     let image = ctx.broker.image();
     let keys: Vec<Key> = fetch.targets.iter().map(|target| target.key.clone()).collect();
@@ -304,7 +306,8 @@ fn assemble<E: Env>(
         });
         responses[place].partitions.push(assembly.partition(&key, served));
     }
-    let node_endpoints = assembly.endpoints();
+    // Followers know where the leader is.
+    let node_endpoints = if is_follower { Vec::new() } else { assembly.endpoints() };
     let response = FetchResponse { session_id, responses, node_endpoints, ..Default::default() };
     Ok((response, assembly.regions))
 }
