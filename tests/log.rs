@@ -1,5 +1,5 @@
 //! The log on a real Kafka's files: opened in place, read as consumers read, and written again.
 
-mod golden;
+pub mod golden;
 mod replay;
 mod sha256;

@@ -7,6 +7,8 @@ mod connections;
 mod directories;
 mod fetch;
 mod frames;
+mod golden;
+mod many;
 mod offsets;
 mod process;
 mod produce;

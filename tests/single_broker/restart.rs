@@ -18,7 +18,7 @@ use super::harness::wire::Wire;
 
 const TOPIC: i8 = 2;
 
-fn config(wire: &mut Wire, topic: &str, name: &str) -> String {
+pub fn config(wire: &mut Wire, topic: &str, name: &str) -> String {
     let resource = DescribeConfigsResource {
         resource_type: TOPIC,
         resource_name: Text::new(topic),

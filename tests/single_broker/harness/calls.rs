@@ -129,8 +129,12 @@ pub fn batches(records: &Option<Records>) -> Vec<Batch> {
 }
 
 pub fn values(records: &Option<Records>) -> Vec<String> {
+    values_of(&batches(records))
+}
+
+fn values_of(batches: &[Batch]) -> Vec<String> {
     let mut values = vec![];
-    for batch in batches(records) {
+    for batch in batches {
         for record in batch.records(64 << 20) {
             let value = record.expect("a sound record").value.unwrap_or_default();
             values.push(String::from_utf8(value.to_vec()).unwrap());
@@ -174,18 +178,24 @@ impl Wire {
         only_partition(self.call(&fetch_request(topic, from), FETCH))
     }
 
-    /// Everything in partition 0, batch by batch.
+    /// All values in partition 0.
     pub fn read_all(&mut self, topic: &str) -> Vec<String> {
-        let (mut from, mut all) = (self.list_offset(topic, -2).1, vec![]);
+        let start = self.list_offset(topic, -2).1;
+        values_of(&self.read_batches(topic, 0, start))
+    }
+
+    /// From an offset to the end, fetch by fetch.
+    pub fn read_batches(&mut self, topic: &str, partition: i32, mut from: i64) -> Vec<Batch> {
+        let mut all = vec![];
         loop {
-            let read = self.fetch(topic, from);
+            let mut request = fetch_request(topic, from);
+            request.topics[0].partitions[0].partition = partition;
+            let read = only_partition(self.call(&request, FETCH));
             assert_eq!(code(read.error_code), ErrorCode::None);
-            let Some(last) = batches(&read.records).last().map(|batch| batch.next_offset().0)
-            else {
-                return all;
-            };
-            all.extend(values(&read.records));
-            from = last;
+            let batches = batches(&read.records);
+            let Some(last) = batches.last() else { return all };
+            from = last.next_offset().0;
+            all.extend(batches);
         }
     }
 
@@ -216,7 +226,11 @@ impl Wire {
     pub fn describe(&mut self, topic: &str) -> MetadataResponseTopic {
         let name = Some(Text::new(topic));
         let topic = MetadataRequestTopic { name, ..MetadataRequestTopic::default() };
-        let request = MetadataRequest { topics: Some(vec![topic]), ..MetadataRequest::default() };
+        let request = MetadataRequest {
+            topics: Some(vec![topic]),
+            allow_auto_topic_creation: false,
+            ..MetadataRequest::default()
+        };
         self.call(&request, METADATA).topics.remove(0)
     }
 
