@@ -21,8 +21,12 @@ from scenarios import SCENARIOS
 
 def arguments():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("scenarios", nargs="*", help=f"{', '.join(f'{s.number} ({s.title})' for s in SCENARIOS)}; default all")
-    parser.add_argument("--quick", action="store_true", help="a tenth of the load, one repetition: is it alive, not how fast is it")
+    parser.add_argument(
+        "scenarios", nargs="*", help=f"{', '.join(f'{s.number} ({s.title})' for s in SCENARIOS)}; default all"
+    )
+    parser.add_argument(
+        "--quick", action="store_true", help="a tenth of the load, one repetition: is it alive, not how fast is it"
+    )
     parser.add_argument("--scale", type=float, help="share of the load")
     parser.add_argument("--repetitions", type=int, help="instead of each scenario's own; the first is thrown away")
     parser.add_argument("--kb", help="an upper-bound broker, started as PROGRAM PORT DIR relaxed|durable PARTITIONS")
@@ -85,16 +89,21 @@ def main():
 
 
 def run(scenario, everyone, args, directory, scale):
-    taking_part = {label: make for label, make in everyone.items() if scenario.with_limit or not label.startswith("limit")}
+    taking_part = {
+        label: make for label, make in everyone.items() if scenario.with_limit or not label.startswith("limit")
+    }
     repetitions = args.repetitions or (1 if args.quick else scenario.repetitions)
     seen = {label: {} for label in taking_part}
     for repetition in range(repetitions):
         for label, make in taking_part.items():
             began = time.monotonic()
             figures = measure(scenario, make, directory, scale, args.force or args.quick)
-            print(f"  {scenario.number} {repetition + 1}/{repetitions} {label}: "
-                  + ", ".join(f"{k} {report.number(v)}" for k, v in figures.items())
-                  + f"  ({time.monotonic() - began:.0f} s)", flush=True)
+            print(
+                f"  {scenario.number} {repetition + 1}/{repetitions} {label}: "
+                + ", ".join(f"{k} {report.number(v)}" for k, v in figures.items())
+                + f"  ({time.monotonic() - began:.0f} s)",
+                flush=True,
+            )
             if repetition or repetitions == 1:
                 for figure, value in figures.items():
                     seen[label].setdefault(figure, []).append(value)

@@ -19,13 +19,22 @@ def build():
         return
     # zstd is left out of the build where its headers are missing.
     if os.getuid() == 0 and shutil.which("apt-get"):
-        subprocess.run(["apt-get", "install", "-qq", "-y", "--no-install-recommends", "libzstd-dev", "zlib1g-dev"], capture_output=True)
+        subprocess.run(
+            ["apt-get", "install", "-qq", "-y", "--no-install-recommends", "libzstd-dev", "zlib1g-dev"],
+            capture_output=True,
+        )
     manifest = HERE / "librdkafka/Cargo.toml"
-    told = subprocess.run(["cargo", "metadata", "--format-version", "1", "--manifest-path", manifest], check=True, capture_output=True).stdout
+    told = subprocess.run(
+        ["cargo", "metadata", "--format-version", "1", "--manifest-path", manifest], check=True, capture_output=True
+    ).stdout
     [crate] = [p for p in json.loads(told)["packages"] if p["name"] == "rdkafka-sys"]
     shutil.rmtree(BUILD, ignore_errors=True)
     shutil.copytree(Path(crate["manifest_path"]).parent / "librdkafka", BUILD)
-    for command in (["./configure", "--disable-sasl"], ["make", "-j", str(os.cpu_count()), "libs"], ["make", "-C", "examples", "rdkafka_performance"]):
+    for command in (
+        ["./configure", "--disable-sasl"],
+        ["make", "-j", str(os.cpu_count()), "libs"],
+        ["make", "-C", "examples", "rdkafka_performance"],
+    ):
         done = subprocess.run(command, cwd=BUILD, capture_output=True, text=True)
         if done.returncode:
             raise RuntimeError(f"{' '.join(command)}: {done.stdout[-2000:]}{done.stderr[-2000:]}")

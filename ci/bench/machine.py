@@ -14,12 +14,19 @@ OTHERS_SHARE_MAX = 0.05
 
 
 def facts():
-    model = [l.split(":")[1].strip() for l in Path("/proc/cpuinfo").read_text().splitlines() if l.startswith("model name")]
-    commit = subprocess.run(["git", "describe", "--always", "--dirty"], cwd=ROOT, capture_output=True, text=True).stdout.strip()
+    model = [
+        l.split(":")[1].strip() for l in Path("/proc/cpuinfo").read_text().splitlines() if l.startswith("model name")
+    ]
+    commit = subprocess.run(
+        ["git", "describe", "--always", "--dirty"], cwd=ROOT, capture_output=True, text=True
+    ).stdout.strip()
     java = subprocess.run(["java", "-version"], capture_output=True, text=True).stderr.splitlines()
     return {
-        "commit": commit, "kernel": platform.release(), "cores": f"{os.cpu_count()} x {model[0] if model else platform.machine()}",
-        "memory": f"{memory('MemTotal') >> 30} GiB", "java": java[0] if java else "none",
+        "commit": commit,
+        "kernel": platform.release(),
+        "cores": f"{os.cpu_count()} x {model[0] if model else platform.machine()}",
+        "memory": f"{memory('MemTotal') >> 30} GiB",
+        "java": java[0] if java else "none",
     }
 
 
@@ -34,7 +41,9 @@ def wait_until_quiet(force):
         if force or os.getloadavg()[0] <= LOAD_MAX:
             return
         time.sleep(5)
-    sys.exit(f"the machine is busy: load {os.getloadavg()[0]:.1f}, at most {LOAD_MAX} wanted (--force measures all the same)")
+    sys.exit(
+        f"the machine is busy: load {os.getloadavg()[0]:.1f}, at most {LOAD_MAX} wanted (--force measures all the same)"
+    )
 
 
 def fill_page_cache(directory):

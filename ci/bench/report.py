@@ -5,8 +5,13 @@ from statistics import median
 
 from scenarios import MORE_IS_BETTER, PLAIN
 
-RATIOS = [("Ottla", "Kafka"), ("Ottla", "Kafka flush=1"), ("Ottla relaxed", "Kafka"), ("Ottla", "limit, durable"),
-          ("Ottla relaxed", "limit, relaxed")]
+RATIOS = [
+    ("Ottla", "Kafka"),
+    ("Ottla", "Kafka flush=1"),
+    ("Ottla relaxed", "Kafka"),
+    ("Ottla", "limit, durable"),
+    ("Ottla relaxed", "limit, relaxed"),
+]
 BEGIN, END = "<!-- benchmark: written by ci/bench/run -->", "<!-- end of benchmark -->"
 
 
@@ -60,21 +65,39 @@ def document(facts, scenarios, results):
     return "\n".join(parts)
 
 
-SHORT = [("1", "CPU-s/GB", "Produce 1 KB: broker CPU, s/GB"), ("1", "MB/s", "Produce 1 KB: MB/s"), ("2", "CPU-s/M msg", "Produce 100 B: broker CPU, s per M"),
-         ("3", "requests/s", "One record a request, 16 producers: requests/s"), ("3", "CPU us/request", "the same: broker CPU, us a request"),
-         ("4", "CPU-s/GB", "Catch-up read: broker CPU, s/GB"), ("5", "p50 ms", "End to end: p50, ms"), ("5", "p99 ms", "End to end: p99, ms"),
-         ("6", "first records s", "First records into 1000 new partitions, s"), ("8", "at rest MiB", "Memory at rest, MiB"), ("8", "start ms", "Start to first answer, ms"),
-         ("9", "to first answer ms", "Restart after kill -9 with 10 GB, ms")]
+SHORT = [
+    ("1", "CPU-s/GB", "Produce 1 KB: broker CPU, s/GB"),
+    ("1", "MB/s", "Produce 1 KB: MB/s"),
+    ("2", "CPU-s/M msg", "Produce 100 B: broker CPU, s per M"),
+    ("3", "requests/s", "One record a request, 16 producers: requests/s"),
+    ("3", "CPU us/request", "the same: broker CPU, us a request"),
+    ("4", "CPU-s/GB", "Catch-up read: broker CPU, s/GB"),
+    ("5", "p50 ms", "End to end: p50, ms"),
+    ("5", "p99 ms", "End to end: p99, ms"),
+    ("6", "first records s", "First records into 1000 new partitions, s"),
+    ("8", "at rest MiB", "Memory at rest, MiB"),
+    ("8", "start ms", "Start to first answer, ms"),
+    ("9", "to first answer ms", "Restart after kill -9 with 10 GB, ms"),
+]
 SHORT_LABELS = ["Ottla", "Kafka", "Kafka flush=1"]
 
 
 def short(results):
     """The part of README."""
-    rows = [(title, figure, results[n]) for n, figure, title in SHORT if n in results and all(l in results[n] for l in SHORT_LABELS)]
+    rows = [
+        (title, figure, results[n])
+        for n, figure, title in SHORT
+        if n in results and all(l in results[n] for l in SHORT_LABELS)
+    ]
     lines = ["| | Ottla, durable | Kafka as it ships | Kafka, durable |", "|---|---|---|---|"]
     for title, figure, result in rows:
-        lines.append("| " + " | ".join([title, *(number(median(result[label][figure])) for label in SHORT_LABELS)]) + " |")
-    return f"Measured on {datetime.date.today().isoformat()}; all of it in [docs/benchmark.md](docs/benchmark.md).\n\n" + "\n".join(lines)
+        lines.append(
+            "| " + " | ".join([title, *(number(median(result[label][figure])) for label in SHORT_LABELS)]) + " |"
+        )
+    return (
+        f"Measured on {datetime.date.today().isoformat()}; all of it in [docs/benchmark.md](docs/benchmark.md).\n\n"
+        + "\n".join(lines)
+    )
 
 
 def replace_between_markers(text, new):

@@ -59,10 +59,17 @@ def produce(size, count, acks):
         warm_up(broker, scale)
         create(broker, "load", 1)
         with Measured(broker) as used:
-            messages, ms = generator.produce(broker, "load", int(count * scale), size, "-p", 0, "-a", acks, "-X", "linger.ms=5")
+            messages, ms = generator.produce(
+                broker, "load", int(count * scale), size, "-p", 0, "-a", acks, "-X", "linger.ms=5"
+            )
         volume = messages * size
-        return {"MB/s": volume / ms / 1e3, "M msg/s": messages / ms / 1e3, "CPU-s/GB": used.cpu / volume * GB,
-                "CPU-s/M msg": used.cpu / messages * MB, "peak MiB": broker.memory_mib("VmHWM")}
+        return {
+            "MB/s": volume / ms / 1e3,
+            "M msg/s": messages / ms / 1e3,
+            "CPU-s/GB": used.cpu / volume * GB,
+            "CPU-s/M msg": used.cpu / messages * MB,
+            "peak MiB": broker.memory_mib("VmHWM"),
+        }
 
     return run
 
@@ -74,8 +81,26 @@ def tiny_requests(broker, scale):
     create(broker, "tiny", 4)
     each = int(20_000 * scale)
     with Measured(broker) as used:
-        running = [generator.start(broker, "-P", "tiny", "-p", i % 4, "-s", 100, "-c", each, "-a", -1,
-                                   "-X", "linger.ms=0", "-X", "batch.num.messages=1") for i in range(16)]
+        running = [
+            generator.start(
+                broker,
+                "-P",
+                "tiny",
+                "-p",
+                i % 4,
+                "-s",
+                100,
+                "-c",
+                each,
+                "-a",
+                -1,
+                "-X",
+                "linger.ms=0",
+                "-X",
+                "batch.num.messages=1",
+            )
+            for i in range(16)
+        ]
         done = [generator.finish(process) for process in running]
     slowest = max(ms for _, ms in done)
     return {"requests/s": 16 * each / slowest * 1e3, "CPU us/request": used.cpu / (16 * each) * 1e6}
@@ -100,13 +125,19 @@ def end_to_end(broker, scale):
     reader = generator.start(broker, "-C", "tail", "-p", 0, "-o", "end", "-l", "-A", latencies, "-c", 2000 * seconds)
     time.sleep(1)
     with Measured(broker) as used:
-        generator.produce(broker, "tail", 2000 * (seconds + 1), 100, "-p", 0, "-l", "-r", 2000, "-a", -1, "-X", "linger.ms=0")
+        generator.produce(
+            broker, "tail", 2000 * (seconds + 1), 100, "-p", 0, "-l", "-r", 2000, "-a", -1, "-X", "linger.ms=0"
+        )
     time.sleep(1)
     reader.terminate()
     reader.wait()
     seen = sorted(int(line) / 1000 for line in latencies.read_text().split()[2000:])
-    return {"p50 ms": seen[len(seen) // 2], "p99 ms": seen[len(seen) * 99 // 100], "p99.9 ms": seen[len(seen) * 999 // 1000],
-            "CPU us/message": used.cpu / (2000 * (seconds + 1)) * 1e6}
+    return {
+        "p50 ms": seen[len(seen) // 2],
+        "p99 ms": seen[len(seen) * 99 // 100],
+        "p99.9 ms": seen[len(seen) * 999 // 1000],
+        "CPU us/message": used.cpu / (2000 * (seconds + 1)) * 1e6,
+    }
 
 
 def many_partitions(broker, scale):
@@ -122,8 +153,12 @@ def many_partitions(broker, scale):
     count = int(1_000_000 * scale)
     with Measured(broker) as used:
         messages, ms = generator.produce(broker, "wide", count, 1024, "-a", -1)
-    return {"first records s": first.seconds, "MB/s": messages * 1024 / ms / 1e3, "CPU-s/GB": used.cpu / (messages * 1024) * GB,
-            "peak MiB": broker.memory_mib("VmHWM")}
+    return {
+        "first records s": first.seconds,
+        "MB/s": messages * 1024 / ms / 1e3,
+        "CPU-s/GB": used.cpu / (messages * 1024) * GB,
+        "peak MiB": broker.memory_mib("VmHWM"),
+    }
 
 
 def wait_for_leaders(broker, topic, partitions):
@@ -179,7 +214,11 @@ def restart(broker, scale):
     read = first + time.monotonic() - began
     consumer.close()
     there = sum(end_of(broker, "big", partition) for partition in range(100))
-    return {"to first answer ms": first * 1000, "to first record ms": read * 1000, "lost acknowledged records": max(0, acknowledged - there)}
+    return {
+        "to first answer ms": first * 1000,
+        "to first record ms": read * 1000,
+        "lost acknowledged records": max(0, acknowledged - there),
+    }
 
 
 def end_of(broker, topic, partition):
@@ -199,11 +238,27 @@ def compressed(codec):
         warm_up(broker, scale)
         create(broker, "packed", 1)
         chance = random.Random(7)
-        documents = [json.dumps({"id": chance.getrandbits(64), "user": f"user-{chance.randrange(5000)}", "amount": chance.random(),
-                                 "tags": chance.sample(["red", "green", "blue", "new", "old", "hot"], 3), "note": "the same words " * 8}).encode()
-                     for _ in range(20_000)]
-        producer = Producer({"bootstrap.servers": broker.address, "linger.ms": 20, "compression.codec": codec, "acks": "all",
-                             "queue.buffering.max.messages": 500_000})
+        documents = [
+            json.dumps(
+                {
+                    "id": chance.getrandbits(64),
+                    "user": f"user-{chance.randrange(5000)}",
+                    "amount": chance.random(),
+                    "tags": chance.sample(["red", "green", "blue", "new", "old", "hot"], 3),
+                    "note": "the same words " * 8,
+                }
+            ).encode()
+            for _ in range(20_000)
+        ]
+        producer = Producer(
+            {
+                "bootstrap.servers": broker.address,
+                "linger.ms": 20,
+                "compression.codec": codec,
+                "acks": "all",
+                "queue.buffering.max.messages": 500_000,
+            }
+        )
         with Measured(broker) as used:
             for i in range(int(1_500_000 * scale)):
                 while True:

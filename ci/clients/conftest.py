@@ -92,8 +92,9 @@ def kcat(broker):
         pytest.skip("kcat is not installed")
 
     def run(*arguments, stdin=None):
-        return subprocess.run(["kcat", "-b", broker.address, *arguments], input=stdin, capture_output=True,
-                              timeout=60, check=True).stdout
+        return subprocess.run(
+            ["kcat", "-b", broker.address, *arguments], input=stdin, capture_output=True, timeout=60, check=True
+        ).stdout
 
     return run
 

@@ -33,8 +33,15 @@ def produce(broker, topic, values, partition=0, **config):
 
 def read(broker, topic, count, offset=OFFSET_BEGINNING, partition=0, **config):
     config = {key.replace("_", "."): value for key, value in config.items()}
-    consumer = Consumer({"bootstrap.servers": broker.address, "group.id": "unused", "enable.auto.commit": False,
-                         "auto.offset.reset": "error", **config})
+    consumer = Consumer(
+        {
+            "bootstrap.servers": broker.address,
+            "group.id": "unused",
+            "enable.auto.commit": False,
+            "auto.offset.reset": "error",
+            **config,
+        }
+    )
     consumer.assign([TopicPartition(topic, partition, offset)])
     messages = []
     deadline = time.monotonic() + 30

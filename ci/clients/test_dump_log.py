@@ -1,9 +1,10 @@
 """Kafka's kafka-dump-log reads every kind of file that a cleanly stopped broker leaves."""
 
+import os
 import re
 
 import pytest
-from confluent_kafka import Producer
+from kafka import KafkaProducer
 
 import kafka_jars
 from conftest import create_topic
@@ -16,13 +17,18 @@ PER_CODEC = 400
 def stopped(new_broker, java):
     """A broker that took some batches of every codec and was stopped; its topic is `stopped.topic`."""
     broker = new_broker().start()
-    broker.topic = create_topic(broker, segment_bytes=1048576, index_interval_bytes=100)
-    for codec in CODECS:
-        producer = Producer({"bootstrap.servers": broker.address, "compression.codec": codec, "linger.ms": 5,
-                             "batch.num.messages": 20, "enable.idempotence": True})
+    broker.topic = create_topic(broker, segment_bytes=1048576, index_interval_bytes=100, retention_ms=-1)
+    for n, codec in enumerate(CODECS):
+        # librdkafka sends lz4 only to brokers that have groups.
+        compression = None if codec == "none" else codec
+        producer = KafkaProducer(
+            bootstrap_servers=broker.address, compression_type=compression, linger_ms=5, batch_size=16_384
+        )
         for i in range(PER_CODEC):
-            producer.produce(broker.topic, b"%s %d %s" % (codec.encode(), i, b"x" * 900), b"key")
-        assert producer.flush(30) == 0
+            at = 1_700_000_000_000 + 10 * (n * PER_CODEC + i)
+            producer.send(broker.topic, os.urandom(600) + b"x" * 300, b"key", timestamp_ms=at)
+        producer.flush()
+        producer.close()
     broker.stop()
     return broker
 

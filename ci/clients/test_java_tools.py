@@ -33,7 +33,8 @@ def test_topics(tool, topic):
     head, *partitions = tool("topics", "--describe", "--topic", name).splitlines()
     assert re.fullmatch(
         rf"Topic: {name}\tTopicId: [\w-]{{22}}\tPartitionCount: 2\tReplicationFactor: 1\t"
-        r"Configs: (min.insync.replicas=1,)?retention.ms=60000", head
+        r"Configs: (min.insync.replicas=1,)?retention.ms=60000",
+        head,
     )
     assert [re.sub(r"\d+(?=\t|$)", "N", line.strip()) for line in partitions] == [
         f"Topic: {name}\tPartition: N\tLeader: N\tReplicas: N\tIsr: N\tElr: \tLastKnownElr:"
@@ -52,8 +53,10 @@ def test_topic_configs(tool, topic):
     change = "segment.bytes=1048576,cleanup.policy=[compact,delete]"
     assert f"Completed updating config for topic {topic}." in tool("configs", *where, "--alter", "--add-config", change)
     described = tool("configs", *where, "--describe")
-    assert ("cleanup.policy=compact,delete sensitive=false synonyms={DYNAMIC_TOPIC_CONFIG:cleanup.policy=compact,"
-            "delete, DEFAULT_CONFIG:log.cleanup.policy=delete}") in described
+    assert (
+        "cleanup.policy=compact,delete sensitive=false synonyms={DYNAMIC_TOPIC_CONFIG:cleanup.policy=compact,"
+        "delete, DEFAULT_CONFIG:log.cleanup.policy=delete}"
+    ) in described
     assert "segment.bytes=1048576 sensitive=false" in described
     tool("configs", *where, "--alter", "--delete-config", "cleanup.policy")
     assert "cleanup.policy" not in tool("configs", *where, "--describe")
@@ -78,11 +81,33 @@ def test_broker_configs(tool):
 @pytest.mark.parametrize("codec", ["none", "gzip", "snappy", "lz4", "zstd"])
 def test_console_producer_and_consumer(tool, topic, codec):
     lines = "".join(f"h:{i}\tkey-{i}\tvalue {i}\n" for i in range(50))
-    tool("console-producer", "--topic", topic, "--compression-codec", codec, "--reader-property", "parse.key=true",
-         "--reader-property", "parse.headers=true", stdin=lines)
-    printed = tool("console-consumer", "--topic", topic, "--partition", "0", "--offset", "earliest",
-                   "--max-messages", "50", "--formatter-property", "print.key=true",
-                   "--formatter-property", "print.headers=true")
+    tool(
+        "console-producer",
+        "--topic",
+        topic,
+        "--compression-codec",
+        codec,
+        "--reader-property",
+        "parse.key=true",
+        "--reader-property",
+        "parse.headers=true",
+        stdin=lines,
+    )
+    printed = tool(
+        "console-consumer",
+        "--topic",
+        topic,
+        "--partition",
+        "0",
+        "--offset",
+        "earliest",
+        "--max-messages",
+        "50",
+        "--formatter-property",
+        "print.key=true",
+        "--formatter-property",
+        "print.headers=true",
+    )
     assert printed == lines
     from_40 = tool("console-consumer", "--topic", topic, "--partition", "0", "--offset", "40", "--max-messages", "1")
     assert from_40 == "value 40\n"

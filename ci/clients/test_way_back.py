@@ -57,8 +57,16 @@ def fill(broker):
 
 
 def read(broker, topic, partition, offset, isolation):
-    consumer = Consumer({"bootstrap.servers": broker.address, "group.id": uuid.uuid4().hex, "enable.auto.commit": False,
-                         "enable.partition.eof": True, "isolation.level": isolation, "auto.offset.reset": "error"})
+    consumer = Consumer(
+        {
+            "bootstrap.servers": broker.address,
+            "group.id": uuid.uuid4().hex,
+            "enable.auto.commit": False,
+            "enable.partition.eof": True,
+            "isolation.level": isolation,
+            "auto.offset.reset": "error",
+        }
+    )
     consumer.assign([TopicPartition(topic, partition, offset)])
     records = []
     while True:
@@ -78,7 +86,7 @@ def list_offset(admin, at, spec, **options):
         try:
             return admin.list_offsets({at: spec}, **options)[at].result().offset
         except KafkaException as error:
-            if not error.args[0].code() in NOT_YET or time.monotonic() > deadline:
+            if error.args[0].code() not in NOT_YET or time.monotonic() > deadline:
                 raise
         time.sleep(0.1)
 
@@ -111,9 +119,9 @@ def opened_by(kind, old, made):
     """A broker of `kind` on a copy of the directory of `old`."""
     directory = tempfile.mkdtemp(prefix=f"{kind}-way-back-")
     shutil.copytree(old.data, f"{directory}/data", symlinks=True)
-    node_id = dict(
-        line.split("=") for line in (old.data / "meta.properties").read_text().split() if "=" in line
-    )["node.id"]
+    node_id = dict(line.split("=") for line in (old.data / "meta.properties").read_text().split() if "=" in line)[
+        "node.id"
+    ]
     made.append(brokers.make(kind, directory, {"node.id": node_id} if kind == "kafka" else None))
     return made[-1].start()
 
@@ -127,8 +135,11 @@ def made():
 
 
 def differing(before, after):
-    return {key: (str(before.get(key))[:300], str(after.get(key))[:300])
-            for key in before.keys() | after.keys() if before.get(key) != after.get(key)}
+    return {
+        key: (str(before.get(key))[:300], str(after.get(key))[:300])
+        for key in before.keys() | after.keys()
+        if before.get(key) != after.get(key)
+    }
 
 
 def test_to_kafka_and_back(new_broker, java, made):

@@ -20,16 +20,35 @@ def api_versions_of_the_future(peer):
 
 
 def api_versions_with_odd_software_names(peer):
-    for name, version in [("", "1"), ("a", ""), ("-a", "1"), ("a-", "1"), ("a b", "1"), ("a.b-c", "1"), ("a", "1..2"),
-                          ("ü", "1"), ("a" * 300, "1"), ("a", "v1_2")]:
-        peer.ask("ApiVersions", 3, f"{name[:10]!r} {version!r}", client_software_name=name, client_software_version=version)
+    for name, version in [
+        ("", "1"),
+        ("a", ""),
+        ("-a", "1"),
+        ("a-", "1"),
+        ("a b", "1"),
+        ("a.b-c", "1"),
+        ("a", "1..2"),
+        ("ü", "1"),
+        ("a" * 300, "1"),
+        ("a", "v1_2"),
+    ]:
+        peer.ask(
+            "ApiVersions", 3, f"{name[:10]!r} {version!r}", client_software_name=name, client_software_version=version
+        )
 
 
 def api_versions_for_a_certain_node(peer):
     cluster = peer.quietly("DescribeCluster", 1)["cluster_id"]
     for who, node in [(None, -1), (cluster, -1), (None, 1), (cluster, 1), (cluster, 2), ("another", 1)]:
-        peer.ask("ApiVersions", 5, f"{'own' if who == cluster else who} {node}", client_software_name="a",
-                 client_software_version="1", cluster_id=who, node_id=node)
+        peer.ask(
+            "ApiVersions",
+            5,
+            f"{'own' if who == cluster else who} {node}",
+            client_software_name="a",
+            client_software_version="1",
+            cluster_id=who,
+            node_id=node,
+        )
 
 
 def unknown_apis_close(peer):
@@ -38,10 +57,26 @@ def unknown_apis_close(peer):
 
 
 def unknown_versions_close(peer):
-    for name in ("Produce", "Fetch", "ListOffsets", "Metadata", "CreateTopics", "DeleteTopics", "DeleteRecords",
-                 "InitProducerId", "OffsetForLeaderEpoch", "DescribeConfigs", "AlterConfigs", "DescribeLogDirs",
-                 "CreatePartitions", "IncrementalAlterConfigs", "DescribeQuorum", "DescribeCluster",
-                 "ListConfigResources", "DescribeTopicPartitions"):
+    for name in (
+        "Produce",
+        "Fetch",
+        "ListOffsets",
+        "Metadata",
+        "CreateTopics",
+        "DeleteTopics",
+        "DeleteRecords",
+        "InitProducerId",
+        "OffsetForLeaderEpoch",
+        "DescribeConfigs",
+        "AlterConfigs",
+        "DescribeLogDirs",
+        "CreatePartitions",
+        "IncrementalAlterConfigs",
+        "DescribeQuorum",
+        "DescribeCluster",
+        "ListConfigResources",
+        "DescribeTopicPartitions",
+    ):
         api = wire.APIS[name]
         for version in (api.versions[0] - 1, api.versions[1] + 1, -2):
             frame = wire.request_header(api.key, version, 1, "differential", version >= api.flexible) + bytes(40)
@@ -50,11 +85,13 @@ def unknown_versions_close(peer):
 
 def old_produce_versions_close(peer):
     for version in range(3):
-        peer.frame(f"version {version}", wire.request_header(0, version, 1, "x", False) + struct.pack(">hii", 1, 100, 0))
+        peer.frame(
+            f"version {version}", wire.request_header(0, version, 1, "x", False) + struct.pack(">hii", 1, 100, 0)
+        )
 
 
 def bad_frame_sizes_close(peer):
-    for size in (0, -1, -2**31, 104_857_601, 2**31 - 1):
+    for size in (0, -1, -(2**31), 104_857_601, 2**31 - 1):
         peer.bytes(f"size {size}", struct.pack(">i", size) + bytes(8))
 
 
@@ -116,10 +153,17 @@ def clients_without_a_name(peer):
 def answers_keep_the_order_of_requests(peer):
     topic = peer.create()
     connection = peer.connect()
-    waiting = {"max_wait_ms": 400, "min_bytes": 1, "max_bytes": 1000, "topics": [
-        {"topic": topic, "partitions": [{"partition": 0, "fetch_offset": 0, "partition_max_bytes": 1000}]}]}
-    sent = [(connection.send("Fetch", 11, waiting), "Fetch", 11), (connection.send("Metadata", 1, {"topics": []}), "Metadata", 1),
-            (connection.send("ApiVersions", 0, {}), "ApiVersions", 0)]
+    waiting = {
+        "max_wait_ms": 400,
+        "min_bytes": 1,
+        "max_bytes": 1000,
+        "topics": [{"topic": topic, "partitions": [{"partition": 0, "fetch_offset": 0, "partition_max_bytes": 1000}]}],
+    }
+    sent = [
+        (connection.send("Fetch", 11, waiting), "Fetch", 11),
+        (connection.send("Metadata", 1, {"topics": []}), "Metadata", 1),
+        (connection.send("ApiVersions", 0, {}), "ApiVersions", 0),
+    ]
     for correlation_id, name, version in sent:
         received, answer = connection.receive(name, version)
         peer.record(name, {"in order": received == correlation_id, **(answer if name != "ApiVersions" else {})})

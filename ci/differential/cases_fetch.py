@@ -15,8 +15,13 @@ def _fill(peer, topic, count=5, partition=0, size=10):
     """`count` batches of two records, 1000 ms apart."""
     for i in range(count):
         records = batch([b"x" * size, b"y" * size], timestamp=1_700_000_000_000 + 10_000 * i, step=1000)
-        answer = peer.quietly("Produce", 9, acks=-1, timeout_ms=5000, topic_data=[
-            {"name": topic, "partition_data": [{"index": partition, "records": records}]}])
+        answer = peer.quietly(
+            "Produce",
+            9,
+            acks=-1,
+            timeout_ms=5000,
+            topic_data=[{"name": topic, "partition_data": [{"index": partition, "records": records}]}],
+        )
         assert answer["responses"][0]["partition_responses"][0]["error_code"] == 0
 
 
@@ -34,10 +39,22 @@ def fetch_in_every_version(peer):
 def fetch_out_of_range(peer):
     topic = peer.create()
     _fill(peer, topic)
-    peer.quietly("DeleteRecords", 2, timeout_ms=5000, topics=[{"name": topic, "partitions": [{"partition_index": 0, "offset": 4}]}])
+    peer.quietly(
+        "DeleteRecords",
+        2,
+        timeout_ms=5000,
+        topics=[{"name": topic, "partitions": [{"partition_index": 0, "offset": 4}]}],
+    )
     for version in (4, 11, 12, 13, 18):
         for offset in (-1, -2, 0, 3, 4, 10, 11, 2**62):
-            peer.fetch(version, topic, offset=offset, note=f"offset {offset}", max_wait_ms=5000, min_bytes=0 if offset in (4, 10) else 1)
+            peer.fetch(
+                version,
+                topic,
+                offset=offset,
+                note=f"offset {offset}",
+                max_wait_ms=5000,
+                min_bytes=0 if offset in (4, 10) else 1,
+            )
 
 
 def fetch_where_nothing_is(peer):
@@ -47,8 +64,20 @@ def fetch_where_nothing_is(peer):
         peer.fetch(version, topic, partition=-1, note="negative partition")
         peer.fetch(version, "missing", note="topic")
     peer.ask("Fetch", 11, "no topics", max_wait_ms=0, min_bytes=0, max_bytes=100, topics=[])
-    peer.ask("Fetch", 13, "zero id", max_wait_ms=0, min_bytes=0, max_bytes=100, topics=[
-        {"topic_id": uuid.UUID(int=0), "partitions": [{"partition": 0, "fetch_offset": 0, "partition_max_bytes": 100}]}])
+    peer.ask(
+        "Fetch",
+        13,
+        "zero id",
+        max_wait_ms=0,
+        min_bytes=0,
+        max_bytes=100,
+        topics=[
+            {
+                "topic_id": uuid.UUID(int=0),
+                "partitions": [{"partition": 0, "fetch_offset": 0, "partition_max_bytes": 100}],
+            }
+        ],
+    )
 
 
 def fetch_limits(peer):
@@ -58,11 +87,27 @@ def fetch_limits(peer):
     for version in (4, 11, 17):
         for max_bytes in (0, 1, 1000, 1200, 3000, 2**31 - 1):
             peer.fetch(version, topic, max_bytes=max_bytes, note=f"max {max_bytes}")
-            peer.fetch(version, topic, of_partition={"partition_max_bytes": max_bytes}, note=f"partition max {max_bytes}")
+            peer.fetch(
+                version, topic, of_partition={"partition_max_bytes": max_bytes}, note=f"partition max {max_bytes}"
+            )
         for max_bytes in (1, 1500, 5000, 7000):
-            peer.ask("Fetch", version, f"two partitions, max {max_bytes}", max_wait_ms=0, min_bytes=0, max_bytes=max_bytes, topics=[{
-                "topic": topic, "topic_id": peer.topic_id(topic), "partitions": [
-                    {"partition": p, "fetch_offset": 0, "partition_max_bytes": 100_000} for p in (1, 0)]}])
+            peer.ask(
+                "Fetch",
+                version,
+                f"two partitions, max {max_bytes}",
+                max_wait_ms=0,
+                min_bytes=0,
+                max_bytes=max_bytes,
+                topics=[
+                    {
+                        "topic": topic,
+                        "topic_id": peer.topic_id(topic),
+                        "partitions": [
+                            {"partition": p, "fetch_offset": 0, "partition_max_bytes": 100_000} for p in (1, 0)
+                        ],
+                    }
+                ],
+            )
 
 
 def fetch_one_partition_twice(peer):
@@ -70,8 +115,20 @@ def fetch_one_partition_twice(peer):
     _fill(peer, topic, 1)
     wanted = {"partition": 0, "fetch_offset": 0, "partition_max_bytes": 10_000}
     for version in (4, 12, 13):
-        peer.ask("Fetch", version, max_wait_ms=0, min_bytes=0, max_bytes=10_000, topics=[
-            {"topic": topic, "topic_id": peer.topic_id(topic), "partitions": [wanted, {**wanted, "fetch_offset": 1}]}])
+        peer.ask(
+            "Fetch",
+            version,
+            max_wait_ms=0,
+            min_bytes=0,
+            max_bytes=10_000,
+            topics=[
+                {
+                    "topic": topic,
+                    "topic_id": peer.topic_id(topic),
+                    "partitions": [wanted, {**wanted, "fetch_offset": 1}],
+                }
+            ],
+        )
 
 
 def fetch_waits_for_records(peer):
@@ -98,7 +155,13 @@ def fetch_leader_epochs(peer):
             peer.fetch(version, topic, of_partition={"current_leader_epoch": epoch}, note=f"epoch {epoch}")
     for last in (-1, 0, 1, 5):
         for offset in (0, 4, 9):
-            peer.fetch(12, topic, offset=offset, of_partition={"last_fetched_epoch": last}, note=f"last fetched {last} at {offset}")
+            peer.fetch(
+                12,
+                topic,
+                offset=offset,
+                of_partition={"last_fetched_epoch": last},
+                note=f"last fetched {last} at {offset}",
+            )
 
 
 def fetch_as_a_follower_that_is_none(peer):
@@ -118,11 +181,29 @@ def fetch_for_a_rack(peer):
 
 def _session(peer, version, session_id, epoch, topics=(), note="", forgotten=()):
     """`topics` are (name, partition, offset)."""
-    wanted = [{"topic": name, "topic_id": peer.topic_id(name), "partitions": [
-        {"partition": partition, "fetch_offset": offset, "partition_max_bytes": 10_000}]} for name, partition, offset in topics]
-    gone = [{"topic": name, "topic_id": peer.topic_id(name), "partitions": [partition]} for name, partition in forgotten]
-    answer = peer.ask("Fetch", version, note, max_wait_ms=0, min_bytes=0, max_bytes=100_000, session_id=session_id,
-                      session_epoch=epoch, topics=wanted, forgotten_topics_data=gone)
+    wanted = [
+        {
+            "topic": name,
+            "topic_id": peer.topic_id(name),
+            "partitions": [{"partition": partition, "fetch_offset": offset, "partition_max_bytes": 10_000}],
+        }
+        for name, partition, offset in topics
+    ]
+    gone = [
+        {"topic": name, "topic_id": peer.topic_id(name), "partitions": [partition]} for name, partition in forgotten
+    ]
+    answer = peer.ask(
+        "Fetch",
+        version,
+        note,
+        max_wait_ms=0,
+        min_bytes=0,
+        max_bytes=100_000,
+        session_id=session_id,
+        session_epoch=epoch,
+        topics=wanted,
+        forgotten_topics_data=gone,
+    )
     return answer.get("session_id", 0)
 
 
@@ -175,16 +256,39 @@ def fetch_sessions_repeat_errors(peer):
 
 
 def _list_offsets(peer, version, topic, timestamp, note="", partition=0, **more):
-    return peer.ask("ListOffsets", version, note, **{"replica_id": -1, "timeout_ms": 1000, "topics": [
-        {"name": topic, "partitions": [{"partition_index": partition, "timestamp": timestamp}]}], **more})
+    return peer.ask(
+        "ListOffsets",
+        version,
+        note,
+        **{
+            "replica_id": -1,
+            "timeout_ms": 1000,
+            "topics": [{"name": topic, "partitions": [{"partition_index": partition, "timestamp": timestamp}]}],
+            **more,
+        },
+    )
 
 
 def list_offsets_in_every_version(peer):
     topic, empty = peer.create(), peer.create(peer.name("empty"))
     _fill(peer, topic)
     for version in range(1, 12):
-        for timestamp in (-1, -2, -3, -4, -5, -6, -7, 0, 1_700_000_000_000, 1_700_000_001_000, 1_700_000_000_500, 1_700_000_041_000,
-                          1_700_000_041_001, 2**62):
+        for timestamp in (
+            -1,
+            -2,
+            -3,
+            -4,
+            -5,
+            -6,
+            -7,
+            0,
+            1_700_000_000_000,
+            1_700_000_001_000,
+            1_700_000_000_500,
+            1_700_000_041_000,
+            1_700_000_041_001,
+            2**62,
+        ):
             _list_offsets(peer, version, topic, timestamp, f"at {timestamp}")
             _list_offsets(peer, version, empty, timestamp, f"empty at {timestamp}")
         _list_offsets(peer, version, topic, -1, "committed", isolation_level=1)
@@ -210,7 +314,12 @@ def list_offsets_when_time_goes_back(peer):
 def list_offsets_after_deletion(peer):
     topic = peer.create()
     _fill(peer, topic)
-    peer.quietly("DeleteRecords", 2, timeout_ms=5000, topics=[{"name": topic, "partitions": [{"partition_index": 0, "offset": 5}]}])
+    peer.quietly(
+        "DeleteRecords",
+        2,
+        timeout_ms=5000,
+        topics=[{"name": topic, "partitions": [{"partition_index": 0, "offset": 5}]}],
+    )
     for timestamp in (-1, -2, -3, -4, 0, 1_700_000_021_000, 1_700_000_020_000):
         _list_offsets(peer, 9, topic, timestamp, f"at {timestamp}")
 
@@ -232,8 +341,18 @@ def list_offsets_checks_the_leader_epoch(peer):
     topic = peer.create()
     for version in (4, 7, 11):
         for epoch in (-1, 0, 1, -5):
-            peer.ask("ListOffsets", version, f"epoch {epoch}", replica_id=-1, topics=[{"name": topic, "partitions": [
-                {"partition_index": 0, "timestamp": -1, "current_leader_epoch": epoch}]}])
+            peer.ask(
+                "ListOffsets",
+                version,
+                f"epoch {epoch}",
+                replica_id=-1,
+                topics=[
+                    {
+                        "name": topic,
+                        "partitions": [{"partition_index": 0, "timestamp": -1, "current_leader_epoch": epoch}],
+                    }
+                ],
+            )
 
 
 def offset_for_leader_epoch(peer):
@@ -243,16 +362,38 @@ def offset_for_leader_epoch(peer):
     for version in (2, 3, 4):
         for name, partition in ((topic, 0), (empty, 0), (topic, 9), ("missing", 0)):
             for current, asked in [(-1, 0), (-1, 1), (-1, -1), (0, 0), (1, 0), (-1, 2**31 - 1), (-1, -5)]:
-                peer.ask("OffsetForLeaderEpoch", version, f"{name} {partition} {current} {asked}", replica_id=-1, topics=[
-                    {"topic": name, "partitions": [{"partition": partition, "current_leader_epoch": current, "leader_epoch": asked}]}])
+                peer.ask(
+                    "OffsetForLeaderEpoch",
+                    version,
+                    f"{name} {partition} {current} {asked}",
+                    replica_id=-1,
+                    topics=[
+                        {
+                            "topic": name,
+                            "partitions": [
+                                {"partition": partition, "current_leader_epoch": current, "leader_epoch": asked}
+                            ],
+                        }
+                    ],
+                )
 
 
 def a_client_that_goes_while_it_waits_harms_nobody(peer):
     topic = peer.create()
     for _ in range(3):
         connection = wire.Connection(peer.broker.address)
-        connection.send("Fetch", 11, {"max_wait_ms": 60_000, "min_bytes": 1, "max_bytes": 1000, "topics": [
-            {"topic": topic, "partitions": [{"partition": 0, "fetch_offset": 0, "partition_max_bytes": 1000}]}]})
+        connection.send(
+            "Fetch",
+            11,
+            {
+                "max_wait_ms": 60_000,
+                "min_bytes": 1,
+                "max_bytes": 1000,
+                "topics": [
+                    {"topic": topic, "partitions": [{"partition": 0, "fetch_offset": 0, "partition_max_bytes": 1000}]}
+                ],
+            },
+        )
         connection.close()
     _fill(peer, topic, 1)
     peer.fetch(11, topic)

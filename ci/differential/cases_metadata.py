@@ -59,8 +59,13 @@ def metadata_makes_topics(peer):
 def metadata_of_bad_names(peer):
     for allowed in (True, False):
         for name in ("", ".", "..", "a b", "a/b", "ü", "a" * 249, "a" * 250, "a:b", "a,b"):
-            peer.ask("Metadata", 9, f"{name[:8]!r}{len(name)} {allowed}", topics=[{"name": name}],
-                     allow_auto_topic_creation=allowed and len(name) != 249)
+            peer.ask(
+                "Metadata",
+                9,
+                f"{name[:8]!r}{len(name)} {allowed}",
+                topics=[{"name": name}],
+                allow_auto_topic_creation=allowed and len(name) != 249,
+            )
 
 
 def metadata_by_id(peer):
@@ -73,34 +78,63 @@ def metadata_by_id(peer):
             ("neither", {"topic_id": NO_ID, "name": None}),
         ]:
             peer.ask("Metadata", version, note, topics=[wanted], allow_auto_topic_creation=False)
-    peer.ask("Metadata", 12, "id beside name", topics=[
-        {"topic_id": peer.topic_id(topic), "name": None}, {"name": topic}], allow_auto_topic_creation=False)
+    peer.ask(
+        "Metadata",
+        12,
+        "id beside name",
+        topics=[{"topic_id": peer.topic_id(topic), "name": None}, {"name": topic}],
+        allow_auto_topic_creation=False,
+    )
 
 
 def metadata_with_authorized_operations(peer):
     topic = peer.create()
     for version in range(8, 14):
-        peer.ask("Metadata", version, topics=[{"name": topic}], include_cluster_authorized_operations=True,
-                 include_topic_authorized_operations=True)
+        peer.ask(
+            "Metadata",
+            version,
+            topics=[{"name": topic}],
+            include_cluster_authorized_operations=True,
+            include_topic_authorized_operations=True,
+        )
 
 
 def create_topics(peer):
     for version in range(2, 8):
-        peer.ask("CreateTopics", version, topics=[
-            _topic(peer.name(f"plain-{version}"), 3), _topic(peer.name(f"default-{version}"), -1, -1),
-            _topic(peer.name(f"config-{version}"), configs=[_config("retention.ms", "1234"), _config("cleanup.policy", "compact")]),
-            _topic(peer.name(f"assigned-{version}"), -1, -1, assignments=[
-                {"partition_index": 0, "broker_ids": [1]}, {"partition_index": 1, "broker_ids": [1]}]),
-        ], timeout_ms=10_000)
-        peer.ask("Metadata", 12, f"after {version}", allow_auto_topic_creation=False, topics=[
-            {"name": peer.name(f"{kind}-{version}")} for kind in ("plain", "default", "config", "assigned")])
+        peer.ask(
+            "CreateTopics",
+            version,
+            topics=[
+                _topic(peer.name(f"plain-{version}"), 3),
+                _topic(peer.name(f"default-{version}"), -1, -1),
+                _topic(
+                    peer.name(f"config-{version}"),
+                    configs=[_config("retention.ms", "1234"), _config("cleanup.policy", "compact")],
+                ),
+                _topic(
+                    peer.name(f"assigned-{version}"),
+                    -1,
+                    -1,
+                    assignments=[{"partition_index": 0, "broker_ids": [1]}, {"partition_index": 1, "broker_ids": [1]}],
+                ),
+            ],
+            timeout_ms=10_000,
+        )
+        names = [peer.name(f"{kind}-{version}") for kind in ("plain", "default", "config", "assigned")]
+        peer.wait_until_known(names)
+        peer.ask("Metadata", 12, f"after {version}", topics=[{"name": name} for name in names])
 
 
 def create_topics_with_bad_counts(peer):
     for version in (2, 4, 5, 7):
         for partitions, replicas in [(0, 1), (-2, 1), (1, 0), (1, -2), (1, 2), (1, 32767), (0, 0)]:
-            peer.ask("CreateTopics", version, f"{partitions} {replicas}", timeout_ms=10_000,
-                     topics=[_topic(peer.name("bad"), partitions, replicas)])
+            peer.ask(
+                "CreateTopics",
+                version,
+                f"{partitions} {replicas}",
+                timeout_ms=10_000,
+                topics=[_topic(peer.name("bad"), partitions, replicas)],
+            )
 
 
 def create_topics_with_bad_assignments(peer):
@@ -108,19 +142,36 @@ def create_topics_with_bad_assignments(peer):
         return [{"partition_index": index, "broker_ids": ids} for index, ids in pairs]
 
     for note, partitions, replicas, given in [
-        ("with a count", 1, -1, assignments((0, [1]))), ("with replicas", -1, 1, assignments((0, [1]))),
-        ("gap", -1, -1, assignments((0, [1]), (2, [1]))), ("unknown broker", -1, -1, assignments((0, [99]))),
-        ("repeated broker", -1, -1, assignments((0, [1, 1]))), ("no broker", -1, -1, assignments((0, []))),
-        ("repeated index", -1, -1, assignments((0, [1]), (0, [1]))), ("not from zero", -1, -1, assignments((1, [1]))),
+        ("with a count", 1, -1, assignments((0, [1]))),
+        ("with replicas", -1, 1, assignments((0, [1]))),
+        ("gap", -1, -1, assignments((0, [1]), (2, [1]))),
+        ("unknown broker", -1, -1, assignments((0, [99]))),
+        ("repeated broker", -1, -1, assignments((0, [1, 1]))),
+        ("no broker", -1, -1, assignments((0, []))),
+        ("repeated index", -1, -1, assignments((0, [1]), (0, [1]))),
+        ("not from zero", -1, -1, assignments((1, [1]))),
     ]:
-        peer.ask("CreateTopics", 7, note, topics=[_topic(peer.name("bad"), partitions, replicas, assignments=given)],
-                 timeout_ms=10_000)
+        peer.ask(
+            "CreateTopics",
+            7,
+            note,
+            topics=[_topic(peer.name("bad"), partitions, replicas, assignments=given)],
+            timeout_ms=10_000,
+        )
 
 
 def create_topics_with_bad_names(peer):
     for name in ("", ".", "..", "a b", "a/b", "ü", "a" * 250, "__consumer_offsets", "a\0b"):
-        peer.ask("CreateTopics", 7, f"{name[:8]!r} {len(name)}", topics=[_topic(name)], timeout_ms=10_000, validate_only=True)
-    peer.ask("CreateTopics", 7, "longest", topics=[_topic(peer.name("x") + "x" * (249 - len(peer.name("x"))))], timeout_ms=10_000)
+        peer.ask(
+            "CreateTopics", 7, f"{name[:8]!r} {len(name)}", topics=[_topic(name)], timeout_ms=10_000, validate_only=True
+        )
+    peer.ask(
+        "CreateTopics",
+        7,
+        "longest",
+        topics=[_topic(peer.name("x") + "x" * (249 - len(peer.name("x"))))],
+        timeout_ms=10_000,
+    )
 
 
 def create_topics_with_names_that_collide(peer):
@@ -135,26 +186,65 @@ def create_topics_twice_and_again(peer):
     topic = peer.create()
     peer.every("CreateTopics", topics=[_topic(topic)], timeout_ms=10_000)
     for version in (2, 5, 7):
-        peer.ask("CreateTopics", version, "named twice", timeout_ms=10_000, topics=[
-            _topic(peer.name(f"twice-{version}")), _topic(peer.name(f"twice-{version}")), _topic(peer.name(f"once-{version}"))])
-        peer.ask("CreateTopics", version, "good and bad", timeout_ms=10_000, topics=[
-            _topic(peer.name(f"good-{version}")), _topic("b a d"), _topic(topic)])
+        peer.ask(
+            "CreateTopics",
+            version,
+            "named twice",
+            timeout_ms=10_000,
+            topics=[
+                _topic(peer.name(f"twice-{version}")),
+                _topic(peer.name(f"twice-{version}")),
+                _topic(peer.name(f"once-{version}")),
+            ],
+        )
+        peer.ask(
+            "CreateTopics",
+            version,
+            "good and bad",
+            timeout_ms=10_000,
+            topics=[_topic(peer.name(f"good-{version}")), _topic("b a d"), _topic(topic)],
+        )
 
 
 def create_topics_with_bad_configs(peer):
-    for key, value in [("retention.ms", "soon"), ("retention.ms", None), ("no.such.key", "1"), ("cleanup.policy", "burn"),
-                       ("cleanup.policy", ""), ("segment.bytes", "-1"), ("min.insync.replicas", "0"), ("retention.ms", "-2"),
-                       ("compression.type", "rar"), ("max.message.bytes", "-1"), ("message.timestamp.type", "Never"),
-                       ("preallocate", "perhaps"), ("min.cleanable.dirty.ratio", "2"), ("segment.ms", "0"), ("flush.messages", "0"),
-                       ("segment.bytes", "1048575"), ("retention.ms", " 5 ")]:
-        peer.ask("CreateTopics", 7, f"{key}={value}", topics=[_topic(peer.name("bad"), configs=[_config(key, value)])],
-                 timeout_ms=10_000, validate_only=True)
+    for key, value in [
+        ("retention.ms", "soon"),
+        ("retention.ms", None),
+        ("no.such.key", "1"),
+        ("cleanup.policy", "burn"),
+        ("cleanup.policy", ""),
+        ("segment.bytes", "-1"),
+        ("min.insync.replicas", "0"),
+        ("retention.ms", "-2"),
+        ("compression.type", "rar"),
+        ("max.message.bytes", "-1"),
+        ("message.timestamp.type", "Never"),
+        ("preallocate", "perhaps"),
+        ("min.cleanable.dirty.ratio", "2"),
+        ("segment.ms", "0"),
+        ("flush.messages", "0"),
+        ("segment.bytes", "1048575"),
+        ("retention.ms", " 5 "),
+    ]:
+        peer.ask(
+            "CreateTopics",
+            7,
+            f"{key}={value}",
+            topics=[_topic(peer.name("bad"), configs=[_config(key, value)])],
+            timeout_ms=10_000,
+            validate_only=True,
+        )
 
 
 def create_topics_only_validated(peer):
     for version in range(2, 8):
-        peer.ask("CreateTopics", version, topics=[_topic(peer.name("only"), 4, configs=[_config("retention.ms", "5")]),
-                                                  _topic("b a d")], timeout_ms=10_000, validate_only=True)
+        peer.ask(
+            "CreateTopics",
+            version,
+            topics=[_topic(peer.name("only"), 4, configs=[_config("retention.ms", "5")]), _topic("b a d")],
+            timeout_ms=10_000,
+            validate_only=True,
+        )
     peer.ask("Metadata", 9, topics=[{"name": peer.name("only")}], allow_auto_topic_creation=False)
 
 
@@ -169,7 +259,9 @@ def create_no_topics(peer):
 def delete_topics(peer):
     for version in range(1, 7):
         topic = peer.create(peer.name(f"v{version}"))
-        names = {"topics": [{"name": topic}, {"name": "missing"}]} if version == 6 else {"topic_names": [topic, "missing"]}
+        names = (
+            {"topics": [{"name": topic}, {"name": "missing"}]} if version == 6 else {"topic_names": [topic, "missing"]}
+        )
         peer.ask("DeleteTopics", version, timeout_ms=10_000, **names)
         peer.ask("Metadata", 9, topics=[{"name": topic}], allow_auto_topic_creation=False)
 
@@ -177,7 +269,8 @@ def delete_topics(peer):
 def delete_topics_by_id(peer):
     first, second, third = (peer.create(peer.name(n), 1) for n in ("first", "second", "third"))
     for note, wanted in [
-        ("neither", [{"name": None}]), ("both", [{"name": first, "topic_id": peer.topic_id(first)}]),
+        ("neither", [{"name": None}]),
+        ("both", [{"name": first, "topic_id": peer.topic_id(first)}]),
         ("unknown id", [{"name": None, "topic_id": UNKNOWN_ID}]),
         ("twice by name", [{"name": second}, {"name": second}]),
         ("by name and by id", [{"name": third}, {"name": None, "topic_id": peer.topic_id(third)}]),
@@ -206,13 +299,24 @@ def create_partitions(peer):
     for version in range(4):
         topic = peer.create(peer.name(f"v{version}"))
         for note, count, assignments in [
-            ("same", 1, None), ("fewer", 0, None), ("negative", -1, None), ("more", 3, None),
-            ("assigned", 5, [{"broker_ids": [1]}, {"broker_ids": [1]}]), ("too few assigned", 7, [{"broker_ids": [1]}]),
-            ("unknown broker", 6, [{"broker_ids": [42]}]), ("repeated broker", 6, [{"broker_ids": [1, 1]}]),
+            ("same", 1, None),
+            ("fewer", 0, None),
+            ("negative", -1, None),
+            ("more", 3, None),
+            ("assigned", 5, [{"broker_ids": [1]}, {"broker_ids": [1]}]),
+            ("too few assigned", 7, [{"broker_ids": [1]}]),
+            ("unknown broker", 6, [{"broker_ids": [42]}]),
+            ("repeated broker", 6, [{"broker_ids": [1, 1]}]),
             ("empty assignment", 6, [{"broker_ids": []}]),
         ]:
-            peer.ask("CreatePartitions", version, note, timeout_ms=10_000,
-                     topics=[{"name": topic, "count": count, "assignments": assignments}])
+            peer.ask(
+                "CreatePartitions",
+                version,
+                note,
+                timeout_ms=10_000,
+                topics=[{"name": topic, "count": count, "assignments": assignments}],
+            )
+        peer.wait_until_known([topic], partitions=5)
         peer.ask("Metadata", 9, topics=[{"name": topic}], allow_auto_topic_creation=False)
 
 
@@ -230,13 +334,19 @@ def describe_topic_partitions(peer):
     first, second = peer.create(peer.name("a"), 3), peer.create(peer.name("b"), 2)
     both = [{"name": second}, {"name": first}]
     for note, body in [
-        ("both", {"topics": both}), ("missing", {"topics": [{"name": "missing"}, {"name": first}]}),
-        ("limited", {"topics": both, "response_partition_limit": 2}), ("limit 0", {"topics": both, "response_partition_limit": 0}),
+        ("both", {"topics": both}),
+        ("missing", {"topics": [{"name": "missing"}, {"name": first}]}),
+        ("limited", {"topics": both, "response_partition_limit": 2}),
+        ("limit 0", {"topics": both, "response_partition_limit": 0}),
         ("from a cursor", {"topics": both, "cursor": {"topic_name": first, "partition_index": 2}}),
-        ("limit and cursor", {"topics": both, "cursor": {"topic_name": first, "partition_index": 1}, "response_partition_limit": 3}),
+        (
+            "limit and cursor",
+            {"topics": both, "cursor": {"topic_name": first, "partition_index": 1}, "response_partition_limit": 3},
+        ),
         ("negative cursor", {"topics": both, "cursor": {"topic_name": first, "partition_index": -1}}),
         ("cursor elsewhere", {"topics": both, "cursor": {"topic_name": "zzz", "partition_index": 0}}),
-        ("bad name", {"topics": [{"name": "b a d"}]}), ("named twice", {"topics": [{"name": first}, {"name": first}]}),
+        ("bad name", {"topics": [{"name": "b a d"}]}),
+        ("named twice", {"topics": [{"name": first}, {"name": first}]}),
     ]:
         peer.ask("DescribeTopicPartitions", 0, note, **body)
 
@@ -251,11 +361,17 @@ def describe_cluster(peer):
 
 def describe_quorum(peer):
     def asked(*pairs):
-        return [{"topic_name": name, "partitions": [{"partition_index": i} for i in indexes]} for name, indexes in pairs]
+        return [
+            {"topic_name": name, "partitions": [{"partition_index": i} for i in indexes]} for name, indexes in pairs
+        ]
 
     for version in range(3):
-        for note, topics in [("metadata", asked(("__cluster_metadata", [0]))), ("other partition", asked(("__cluster_metadata", [1]))),
-                             ("other topic", asked(("other", [0]))), ("none", [])]:
+        for note, topics in [
+            ("metadata", asked(("__cluster_metadata", [0]))),
+            ("other partition", asked(("__cluster_metadata", [1]))),
+            ("other topic", asked(("other", [0]))),
+            ("none", []),
+        ]:
             answer = peer.connect().ask("DescribeQuorum", version, {"topics": topics})
             peer.record(f"v{version} {note}", _without_progress(answer))
 

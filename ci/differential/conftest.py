@@ -8,7 +8,12 @@ import kafka_jars
 from compare import Accepted
 
 # Small limits, the same on both sides, so that cases can reach them.
-SETTINGS = {"auto.create.topics.enable": "true", "num.partitions": "2", "max.incremental.fetch.session.cache.slots": "50"}
+SETTINGS = {
+    "node.id": "1",
+    "auto.create.topics.enable": "true",
+    "num.partitions": "2",
+    "max.incremental.fetch.session.cache.slots": "50",
+}
 
 
 def pytest_addoption(parser):

@@ -14,8 +14,21 @@ NEAR_NOW_MS = 3_600_000
 ERROR_MESSAGES = {"error_message", "batch_index_error_message"}
 COUNTED = {"producer_id": "producer", "session_id": "session"}
 # How a list of structures is keyed, so that its order does not count. Elsewhere the order does.
-KEYS = ["api_key", "name", "topic_name", "topic", "resource_name", "partition_index", "partition", "index", "log_dir",
-        "topic_id", "node_id", "broker_id", "replica_id"]
+KEYS = [
+    "api_key",
+    "name",
+    "topic_name",
+    "topic",
+    "resource_name",
+    "partition_index",
+    "partition",
+    "index",
+    "log_dir",
+    "topic_id",
+    "node_id",
+    "broker_id",
+    "replica_id",
+]
 ORDERED = {"synonyms", "record_errors", "records", "aborted_transactions"}
 
 
@@ -94,30 +107,83 @@ class Peer:
         """A Kafka names a leader before that leader serves."""
         wanted = [{"partition_index": p, "timestamp": -1} for p in range(partitions)]
         for _ in range(500):
-            [topic] = self.quietly("ListOffsets", 7, replica_id=-1, topics=[{"name": name, "partitions": wanted}])["topics"]
+            [topic] = self.quietly("ListOffsets", 7, replica_id=-1, topics=[{"name": name, "partitions": wanted}])[
+                "topics"
+            ]
             if all(p["error_code"] == 0 for p in topic["partitions"]):
                 return
             time.sleep(0.02)
         raise TimeoutError(f"{name} does not serve")
 
+    def wait_until_end(self, name, offset):
+        """Until partition 0 can be read up to `offset`."""
+        for _ in range(500):
+            asked = [{"name": name, "partitions": [{"partition_index": 0, "timestamp": -1}]}]
+            [topic] = self.quietly("ListOffsets", 7, replica_id=-1, topics=asked)["topics"]
+            if topic["partitions"][0]["offset"] >= offset:
+                return
+            time.sleep(0.02)
+        raise TimeoutError(f"{name} does not reach {offset}")
+
+    def wait_until_known(self, names, partitions=1):
+        """Kafka answers before all of it knows a new topic."""
+        for _ in range(500):
+            asked = [{"name": name} for name in names]
+            topics = self.quietly("Metadata", 12, topics=asked, allow_auto_topic_creation=False)["topics"]
+            if all(topic["error_code"] == 0 and len(topic["partitions"]) >= partitions for topic in topics):
+                return
+            time.sleep(0.02)
+        raise TimeoutError(f"{names} are not known")
+
     def topic_id(self, name):
         return self.topic_ids.get(name, uuid.UUID(int=7))
 
     def produce(self, version, topic, records, partition=0, acks=-1, note="", timeout_ms=10_000, **more):
-        body = {"acks": acks, "timeout_ms": timeout_ms, "topic_data": [{
-            "name": topic, "topic_id": self.topic_id(topic),
-            "partition_data": [{"index": partition, "records": records}],
-        }], **more}
+        body = {
+            "acks": acks,
+            "timeout_ms": timeout_ms,
+            "topic_data": [
+                {
+                    "name": topic,
+                    "topic_id": self.topic_id(topic),
+                    "partition_data": [{"index": partition, "records": records}],
+                }
+            ],
+            **more,
+        }
         return self.ask("Produce", version, note, **body)
 
-    def fetch(self, version, topic, offset=0, partition=0, note="", max_bytes=1_000_000, max_wait_ms=0, min_bytes=0,
-              of_partition=None, **more):
-        wanted = {"partition": partition, "fetch_offset": offset, "partition_max_bytes": 1_000_000,
-                  **(of_partition or {})}
-        return self.ask("Fetch", version, note, **{
-            "max_wait_ms": max_wait_ms, "min_bytes": min_bytes, "max_bytes": max_bytes,
-            "topics": [{"topic": topic, "topic_id": self.topic_id(topic), "partitions": [wanted]}], **more,
-        })
+    def fetch(
+        self,
+        version,
+        topic,
+        offset=0,
+        partition=0,
+        note="",
+        max_bytes=1_000_000,
+        max_wait_ms=0,
+        min_bytes=0,
+        of_partition=None,
+        **more,
+    ):
+        wanted = {
+            "partition": partition,
+            "fetch_offset": offset,
+            "partition_max_bytes": 1_000_000,
+            **(of_partition or {}),
+        }
+        return self.ask(
+            "Fetch",
+            version,
+            note,
+            **{
+                "max_wait_ms": max_wait_ms,
+                "min_bytes": min_bytes,
+                "max_bytes": max_bytes,
+                "topics": [{"topic": topic, "topic_id": self.topic_id(topic), "partitions": [wanted]}],
+                **more,
+            },
+        )
 
     # The rest is inner.
 
@@ -135,7 +201,7 @@ class Peer:
         if isinstance(value, dict):
             return {key: self.equalize(inner, key) for key, inner in value.items()}
         if isinstance(value, list):
-            return keyed([self.equalize(inner, name) for inner in value], name)
+            return keyed([self.equalize(inner, name) for inner in sorted_by_name(value, name)], name)
         if isinstance(value, uuid.UUID):
             return "no id" if value.int == 0 else self.nth("id", value)
         if isinstance(value, bytes):
@@ -169,6 +235,13 @@ class Peer:
         if value not in seen:
             seen.append(value)
         return f"{kind} {seen.index(value) + 1}"
+
+
+def sorted_by_name(values, name):
+    """Ids are numbered as they appear: not by the order in which a broker happens to list topics."""
+    if name not in ORDERED and all(isinstance(v, dict) and isinstance(v.get("name"), str) for v in values):
+        return sorted(values, key=lambda value: value["name"])
+    return values
 
 
 def keyed(values, name):

@@ -30,8 +30,10 @@ def test_agrees(name, pair, accepted):
         transcripts.append(peer.transcript)
     assert transcripts[1], "the case asked nothing"
     found = [d for d in differences(*transcripts) if not accepted.covers(name, d[0])]
-    report = "\n".join(f"  {path}\n      kafka {str(kafka)[:300]}\n      {pair[0].kind} {str(ours)[:300]}"
-                       for path, kafka, ours in found[:40])
+    report = "\n".join(
+        f"  {path}\n      kafka {str(kafka)[:300]}\n      {pair[0].kind} {str(ours)[:300]}"
+        for path, kafka, ours in found[:40]
+    )
     assert not found, f"{len(found)} fields differ\n{report}"
 
 

@@ -103,8 +103,17 @@ class Ottla(Broker):
 
     def command(self):
         settings = [part for key, value in self.settings.items() for part in ("-D", f"{key}={value}")]
-        return [self.binary, "serve", "--listen", f"127.0.0.1:{self.port or 0}", "--data-dir", self.data,
-                "--ports-file", self.ports_file, *settings]
+        return [
+            self.binary,
+            "serve",
+            "--listen",
+            f"127.0.0.1:{self.port or 0}",
+            "--data-dir",
+            self.data,
+            "--ports-file",
+            self.ports_file,
+            *settings,
+        ]
 
     def learn_port(self, began):
         while not self.ports_file.exists():
@@ -146,9 +155,18 @@ class Kafka(Broker):
 
     def format(self):
         subprocess.run(
-            kafka_jars.java("server", "kafka.tools.StorageTool", "format", "--standalone",
-                            "-t", "b3R0bGFvdHRsYW90dGxhMA", "-c", self.properties),
-            check=True, capture_output=True,
+            kafka_jars.java(
+                "server",
+                "kafka.tools.StorageTool",
+                "format",
+                "--standalone",
+                "-t",
+                "b3R0bGFvdHRsYW90dGxhMA",
+                "-c",
+                self.properties,
+            ),
+            check=True,
+            capture_output=True,
         )
 
     def command(self):

@@ -37,8 +37,16 @@ def classpath(part):
     directory = JARS / part
     if not (directory / ".done").exists():
         subprocess.run(
-            ["mvn", "-q", "-B", "-f", RECIPE / f"{part}-pom.xml", "dependency:copy-dependencies",
-             "-DincludeScope=runtime", f"-DoutputDirectory={directory}"],
+            [
+                "mvn",
+                "-q",
+                "-B",
+                "-f",
+                RECIPE / f"{part}-pom.xml",
+                "dependency:copy-dependencies",
+                "-DincludeScope=runtime",
+                f"-DoutputDirectory={directory}",
+            ],
             check=True,
         )
         (directory / ".done").touch()
@@ -47,9 +55,17 @@ def classpath(part):
 
 def java(part, class_name, *arguments, heap="-Xmx256m", log_level="error"):
     """The command line that runs `class_name`."""
-    return ["java", *heap.split(), "-XX:+UseSerialGC" if part == "tools" else "-XX:+UseG1GC",
-            f"-Dlog.level={log_level}", f"-Dlog4j2.configurationFile={RECIPE}/log4j2.properties",
-            "-cp", classpath(part), class_name, *map(str, arguments)]
+    return [
+        "java",
+        *heap.split(),
+        "-XX:+UseSerialGC" if part == "tools" else "-XX:+UseG1GC",
+        f"-Dlog.level={log_level}",
+        f"-Dlog4j2.configurationFile={RECIPE}/log4j2.properties",
+        "-cp",
+        classpath(part),
+        class_name,
+        *map(str, arguments),
+    ]
 
 
 def tool(name, *arguments, stdin=None, timeout=120):

@@ -85,7 +85,7 @@ def parse_tables():
             elif stack is not None and words[0] == "struct":
                 stack = [[], shared.setdefault((api.name, words[1]), [])]
             elif stack is not None:
-                del stack[indent // 2:]
+                del stack[indent // 2 :]
                 parsed = parse_field(words)
                 stack[-1].append(parsed)
                 stack.append(parsed.fields)
@@ -186,7 +186,7 @@ class Reader:
     def take(self, count):
         assert 0 <= count <= len(self.content) - self.at, f"{count} bytes at {self.at} of {len(self.content)}"
         self.at += count
-        return self.content[self.at - count:self.at]
+        return self.content[self.at - count : self.at]
 
     def number(self, form):
         return struct.unpack(">" + form, self.take(struct.calcsize(">" + form)))[0]
@@ -315,7 +315,7 @@ class Connection:
         flexible_header = version >= APIS[name].flexible and name != "ApiVersions"
         if flexible_header:
             assert frame[4] == 0, "tagged fields in a response header"
-        return struct.unpack(">i", frame[:4])[0], decode(name, version, frame[5 if flexible_header else 4:])
+        return struct.unpack(">i", frame[:4])[0], decode(name, version, frame[5 if flexible_header else 4 :])
 
     def ask(self, name, version, body, client_id="differential"):
         sent = self.send(name, version, body, client_id)
