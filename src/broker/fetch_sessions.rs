@@ -326,6 +326,15 @@ mod tests {
     use super::*;
     use crate::protocol::messages::fetch_request::{FetchPartition, FetchTopic, ForgottenTopic};
 
+    #[test]
+    fn of_a_partition_named_twice_the_last_counts() {
+        let mut request = request(0, -1, &[1, 2, 1]);
+        request.topics[0].partitions[2].fetch_offset = 7;
+        let fetch = Sessions::new(1).begin(request, false, NOW).expect("no session is needed");
+        let asked = fetch.targets.iter().map(|target| (target.key.partition, target.fetch_offset));
+        assert_eq!(asked.collect::<Vec<_>>(), [(1, 7), (2, 0)]);
+    }
+
     const NOW: Instant = Instant(Duration::ZERO);
 
     fn request(session_id: i32, session_epoch: i32, partitions: &[i32]) -> FetchRequest {

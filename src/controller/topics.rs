@@ -345,19 +345,28 @@ pub fn delete(
             Some(_) => {}
         }
     }
-    // A topic may also be named and identified at once, by two entries.
-    let mut doomed = BTreeSet::new();
+    let names = named.keys().filter_map(|name| context.image.topic(name));
+    let named_ids: BTreeSet<Uuid> = names.map(|topic| topic.id).collect();
     let mut answered = BTreeSet::new();
     for topic in &asked {
         let key = (topic.name.clone().map(|name| name.to_string()), topic.topic_id);
         if (key.0.is_some() || key.1 != Uuid::ZERO) && !answered.insert(key) {
             continue;
         }
+        // Named by one entry and identified by another: answered once, under its name.
+        if topic.name.is_none() && named_ids.contains(&topic.topic_id) {
+            continue;
+        }
         let often = match &topic.name {
             None => identified[&topic.topic_id] > 1,
             Some(name) => named.get(name.as_str()).is_some_and(|&times| times > 1),
         };
-        let result = match delete_one(context, topic, often, &mut doomed) {
+        let result = match delete_one(context, topic, often) {
+            Ok((name, topic_id)) if identified.contains_key(&topic_id) && topic.name.is_some() => {
+                let message = "The provided topic name maps to an ID that was already supplied.";
+                let refusal = Refusal::new(ErrorCode::InvalidRequest, message);
+                undeleted(&DeleteTopicState { name: Some(Text::new(&name)), topic_id }, &refusal)
+            }
             Ok((name, id)) => {
                 records.push(RemoveTopicRecord { topic_id: id }.into());
                 let name = Some(Text::new(&name));
@@ -394,7 +403,6 @@ fn delete_one(
     context: &Context<'_>,
     topic: &DeleteTopicState,
     often: bool,
-    doomed: &mut BTreeSet<Uuid>,
 ) -> Result<(String, Uuid), Refusal> {
     let invalid = |message| Err(Refusal::new(ErrorCode::InvalidRequest, message));
     let by_id = topic.topic_id != Uuid::ZERO;
@@ -418,9 +426,6 @@ fn delete_one(
     if !context.settings.delete_topics {
         let code = ErrorCode::TopicDeletionDisabled;
         return Err(Refusal::new(code, "Topic deletion is disabled."));
-    }
-    if !doomed.insert(found.id) {
-        return invalid("The provided topic name maps to an ID that was already supplied.");
     }
     Ok((found.name.to_string(), found.id))
 }

@@ -268,6 +268,11 @@ fn deletion_is_by_name_or_by_id() {
     assert_eq!(world.image.topic_config("a", "retention.ms"), None, "its overrides go with it");
     assert!(world.image.topic("b").is_some());
 
+    let b = world.topic("b").id;
+    let rows = deleted(&mut world, &[(None, b), (Some("b"), Uuid::ZERO)]);
+    assert_eq!(rows.iter().map(|(code, _)| *code).collect::<Vec<_>>(), [42], "{rows:?}");
+    assert!(world.image.topic("b").is_some(), "named and identified at once, it stays");
+
     created(&mut world, vec![topic("a", 1, 1)]);
     assert_ne!(world.topic("a").id, a, "created again, it is another topic");
     world.settings.delete_topics = false;
