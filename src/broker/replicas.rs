@@ -58,9 +58,7 @@ impl<E: Env> Broker<E> {
         places: &mut Places<E>,
     ) {
         self.follow_settings(delta, image);
-        for topic in &delta.topics_removed {
-            self.delete_topic(topic).await;
-        }
+        self.delete_topics(&delta.topics_removed).await;
         let mut openings = VecDeque::new();
         let mut logs = self.logs_per_directory();
         for topic in &delta.topics_added {
@@ -249,28 +247,36 @@ impl<E: Env> Broker<E> {
         Ok(aside)
     }
 
-    async fn delete_topic(self: &Arc<Self>, topic: &Arc<Topic>) {
+    /// All at once: the checkpoints and the directories are written once for all of them.
+    async fn delete_topics(self: &Arc<Self>, topics: &[Arc<Topic>]) {
+        if topics.is_empty() {
+            return;
+        }
         let mut deleted = Vec::new();
         {
             let mut partitions = self.write_partitions();
-            for (&index, _) in topic.partitions.iter() {
-                partitions.failed.remove(&(topic.id, index));
-                deleted.extend(partitions.hosted.remove(&(topic.id, index)));
+            for topic in topics {
+                for (&index, _) in topic.partitions.iter() {
+                    partitions.failed.remove(&(topic.id, index));
+                    deleted.extend(partitions.hosted.remove(&(topic.id, index)));
+                }
             }
         }
         for Hosted { partition, .. } in &deleted {
             partition.on_deleted();
         }
-        for (&index, _) in topic.partitions.iter() {
-            let name = LogName::new(&*topic.name, index);
-            self.directories.iter().for_each(|directory| directory.take_over(&name));
+        for topic in topics {
+            for (&index, _) in topic.partitions.iter() {
+                let name = LogName::new(&*topic.name, index);
+                self.directories.iter().for_each(|directory| directory.take_over(&name));
+            }
         }
         // Before the files go, so that the lines do not speak of a later log of the same name.
         for directory in &self.directories {
             self.forget_deleted(directory).await;
         }
         for Hosted { partition, directory } in deleted {
-            let name = LogName::new(&*topic.name, partition.index);
+            let name = LogName::new(&*partition.topic, partition.index);
             let path = directory.directory.log_path(&name);
             match self.put_aside(&directory, &path, &name, Fate::Delete) {
                 Ok(aside) => self.remove_later(aside, partition.file_delete_delay()),

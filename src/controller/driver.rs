@@ -15,7 +15,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use tokio::sync::{mpsc, watch};
-use tracing::{debug, info, warn};
+use tracing::{debug, error, info, warn};
 
 use crate::config::layers::Layers;
 use crate::controller::bootstrap;
@@ -234,31 +234,39 @@ struct Pending {
 impl<E: Env> Controller<E> {
     async fn run(mut self, mut operations: mpsc::Receiver<Box<dyn Operation>>) {
         let mut turn = Vec::with_capacity(TURN_LEN_MAX);
-        let why = loop {
+        let ended: Result<&str, String> = loop {
             tokio::select! {
                 biased;
                 changed = self.committed.changed() => {
                     if changed.is_err() {
-                        break "its log was closed".to_owned();
+                        break Ok("its log was closed");
                     }
                     if let Err(why) = self.on_committed() {
-                        break why;
+                        break Err(why);
                     }
                     self.snapshot_if_due().await;
                 }
                 taken = operations.recv_many(&mut turn, TURN_LEN_MAX) => {
                     if taken == 0 {
-                        break "nobody asks any more".to_owned();
+                        break Ok("nobody asks any more");
                     }
                     let now = self.env.clock().now();
                     if let Some(why) = turn.drain(..).find_map(|op| self.on_operation(op, now).err()) {
-                        break why.to_string();
+                        break Err(why.to_string());
                     }
                 }
             }
         };
-        let why: Arc<str> = why.into();
-        warn!(%why, "controller stops");
+        let why: Arc<str> = match ended {
+            Ok(why) => {
+                info!(why, "controller stops");
+                why.into()
+            }
+            Err(why) => {
+                error!(%why, "controller stops");
+                why.into()
+            }
+        };
         operations.close();
         let waiting = self.pending.drain(..).flat_map(|pending| pending.operations);
         for operation in turn.into_iter().chain(waiting) {

@@ -145,6 +145,7 @@ pub async fn run<E: Env>(
         warn!(%error, "the metadata log is not closed cleanly");
     }
     broker.stop().await;
+    info!("stopped");
     match failed {
         None => Ok(()),
         Some(offline) => Err(RunError::Offline(offline)),

@@ -1,6 +1,7 @@
 //! Topics come, go and come again.
 
 use ottla::protocol::error::ErrorCode;
+use ottla::protocol::messages::create_topics_request::{CreatableTopic, CreateTopicsRequest};
 use ottla::protocol::messages::delete_topics_request::{DeleteTopicState, DeleteTopicsRequest};
 use ottla::protocol::messages::fetch_request::FetchRequest;
 use ottla::protocol::messages::produce_request::ProduceRequest;
@@ -81,6 +82,45 @@ fn a_deleted_topic_frees_its_disk() {
     assert_eq!(of_the_topic(), 2);
     wire.delete("t");
     eventually("its directories are gone", || of_the_topic() == 0);
+}
+
+#[test]
+fn hundreds_of_topics_come_and_go_in_one_request() {
+    let dir = tempfile::tempdir().unwrap();
+    let node = Node::start(dir.path(), &[("log.segment.delete.delay.ms", "0")]);
+    let mut wire = node.connect();
+    let names: Vec<Text> = (0..300).map(|n| Text::from(format!("t{n}"))).collect();
+    let created = names.iter().map(|name| CreatableTopic {
+        name: name.clone(),
+        num_partitions: 1,
+        replication_factor: 1,
+        ..CreatableTopic::default()
+    });
+    let request = CreateTopicsRequest {
+        topics: created.collect(),
+        timeout_ms: 30_000,
+        ..CreateTopicsRequest::default()
+    };
+    let response = wire.call(&request, 7);
+    assert!(response.topics.iter().all(|topic| topic.error_code == 0));
+    assert_eq!(wire.append("t299", &["x"]), 0);
+    let deleted = names
+        .iter()
+        .map(|name| DeleteTopicState { name: Some(name.clone()), ..DeleteTopicState::default() });
+    let request = DeleteTopicsRequest {
+        topics: deleted.collect(),
+        timeout_ms: 30_000,
+        ..DeleteTopicsRequest::default()
+    };
+    let response = wire.call(&request, 6);
+    assert!(response.responses.iter().all(|topic| topic.error_code == 0));
+    assert_eq!(code(wire.describe("t299").error_code), ErrorCode::UnknownTopicOrPartition);
+    eventually("their directories are gone", || {
+        let mut entries = std::fs::read_dir(dir.path()).unwrap();
+        !entries.any(|entry| entry.unwrap().file_name().to_string_lossy().starts_with('t'))
+    });
+    node.stop().unwrap();
+    Node::start(dir.path(), &[]);
 }
 
 #[test]
