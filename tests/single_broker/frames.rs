@@ -3,10 +3,8 @@
 use ottla::protocol::error::ErrorCode;
 use ottla::protocol::messages::api_versions_request::ApiVersionsRequest;
 use ottla::protocol::messages::metadata_request::MetadataRequest;
-use ottla::protocol::messages::produce_request::TopicProduceData;
-use ottla::protocol::wire::Text;
 
-use super::harness::calls::{METADATA, PRODUCE, code, expect_service, produce_request};
+use super::harness::calls::{METADATA, expect_service};
 use super::harness::node::Node;
 
 /// A request header of version 1, before any body.
@@ -111,22 +109,4 @@ fn half_a_frame_is_dropped_with_its_client() {
         wire.send_bytes(&[byte]);
     }
     assert_eq!(wire.receive::<MetadataRequest>(METADATA).brokers.len(), 1);
-}
-
-#[test]
-fn a_hundred_thousand_unknown_topics_are_answered_one_by_one() {
-    let dir = tempfile::tempdir().unwrap();
-    let node = Node::start(dir.path(), &[]);
-    let mut request = produce_request("", 0, Default::default(), 1);
-    let topic = request.topic_data.remove(0);
-    let named = (0..100_000)
-        .map(|n| TopicProduceData { name: Text::from(format!("t{n}")), ..topic.clone() });
-    request.topic_data = named.collect();
-    let mut wire = node.connect();
-    let response = wire.call(&request, PRODUCE);
-    assert_eq!(response.responses.len(), 100_000);
-    let last = &response.responses[99_999];
-    assert_eq!(last.name, *"t99999");
-    let error = code(last.partition_responses[0].error_code);
-    assert_eq!(error, ErrorCode::UnknownTopicOrPartition);
 }

@@ -2,11 +2,14 @@
 //! lost, and whoever does not need the disk goes on.
 
 use std::path::{Path, PathBuf};
+use std::thread;
+use std::time::{Duration, Instant};
 
 use ottla::protocol::error::ErrorCode;
+use ottla::protocol::messages::fetch_request::FetchRequest;
 use ottla::server::node::RunError;
 
-use super::harness::calls::{batch, code, idempotent, values};
+use super::harness::calls::{FETCH, batch, code, fetch_request, idempotent, values};
 use super::harness::eventually;
 use super::harness::faults::{Faults, FaultyEnv};
 use super::harness::node::{Node, configured};
@@ -74,6 +77,35 @@ fn partitions_are_spread_over_the_directories() {
         let logs = (0..10).filter(|n| directory.join(format!("t-{n}")).exists());
         assert_eq!(logs.count(), 5, "{}", directory.display());
     }
+}
+
+#[test]
+fn a_move_during_a_slow_read_is_not_slept_through() {
+    let (dir, faults) = (tempfile::tempdir().unwrap(), Faults::default());
+    let node = start(dir.path(), &[], &faults);
+    let mut writer = node.connect();
+    for name in ["moving", "cold"] {
+        writer.create(name, 1, &[]);
+    }
+    // Old enough to be read from the file: not what was appended last.
+    let filler = "f".repeat(300_000);
+    for value in ["little", &*filler, &*filler, &*filler] {
+        writer.append("cold", &[value]);
+    }
+    faults.slow_reads(150);
+    let mut request =
+        FetchRequest { max_wait_ms: 20_000, min_bytes: 1000, ..fetch_request("moving", 0) };
+    let mut cold = fetch_request("cold", 0).topics.remove(0);
+    cold.partitions[0].partition_max_bytes = 100;
+    request.topics.push(cold);
+    let mut reader = node.connect();
+    let begun = Instant::now();
+    reader.send(&request, FETCH);
+    thread::sleep(Duration::from_millis(50));
+    writer.append("moving", &[&"v".repeat(1000)]);
+    let response = reader.receive::<FetchRequest>(FETCH);
+    assert!(begun.elapsed() < Duration::from_secs(10), "{:?}", begun.elapsed());
+    assert_eq!(values(&response.responses[0].partitions[0].records).len(), 1);
 }
 
 fn two_directories(dir: &Path) -> (PathBuf, PathBuf, String) {

@@ -5,6 +5,7 @@ use std::io::{self, IoSlice};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
 use ottla::env::disk::{Disk, Entry, File, Open, Space};
@@ -27,12 +28,18 @@ struct Shared {
     disk_full: AtomicBool,
     torn_bytes: AtomicU64,
     read_only: AtomicBool,
+    read_ms: AtomicU64,
 }
 
 impl Faults {
     /// Nothing can be created, changed or removed.
     pub fn make_read_only(&self) {
         self.shared.read_only.store(true, Ordering::SeqCst);
+    }
+
+    /// Nothing is in the page cache any more, and the device takes its time.
+    pub fn slow_reads(&self, read_ms: u64) {
+        self.shared.read_ms.store(read_ms, Ordering::SeqCst);
     }
 
     fn check_change(&self) -> io::Result<()> {
@@ -226,10 +233,15 @@ impl File for FaultyFile {
     }
 
     fn try_read_at(&self, at: u64, len_max: u32, into: &mut BytesMut) -> io::Result<Option<u32>> {
-        self.inner.try_read_at(at, len_max, into)
+        match self.faults.shared.read_ms.load(Ordering::SeqCst) {
+            0 => self.inner.try_read_at(at, len_max, into),
+            _ => Ok(None),
+        }
     }
 
     async fn read_at(&self, at: u64, len_max: u32) -> io::Result<Bytes> {
+        let read_ms = self.faults.shared.read_ms.load(Ordering::SeqCst);
+        tokio::time::sleep(Duration::from_millis(read_ms)).await;
         self.inner.read_at(at, len_max).await
     }
 
