@@ -93,9 +93,7 @@ pub async fn produce(env: SimEnv, stage: Arc<Stage>, plan: Arc<Plan>, index: usi
     let (mut batches_sent, over) = (0, Duration::from_millis(plan.lasts_ms));
     for burst in &ours.bursts {
         env.clock().sleep(Duration::from_millis(burst.after_ms)).await;
-        if env.agenda().now() > over {
-            break;
-        }
+        let healed = env.agenda().now() > over;
         let mut batches = vec![];
         for (batch, count) in (batches_sent..).zip(&burst.batches) {
             let write = |_| writer.record(env.clock().wall_ms(), burst.value_bytes);
@@ -109,6 +107,16 @@ pub async fn produce(env: SimEnv, stage: Arc<Stage>, plan: Arc<Plan>, index: usi
         for (batch, outcome) in (batches_sent..).zip(outcomes) {
             stage.add(&env, &name, told(batch, outcome));
             batches_sent = batch + 1;
+            if healed && !matches!(outcome, Outcome::Acknowledged { .. }) {
+                let evidence = format!(
+                    "batch {batch} of {name} was sent to a healed broker and came to {outcome:?}"
+                );
+                Violation::new(Invariant::I50, evidence).raise();
+            }
+        }
+        // One burst more than the faults lasted: the broker must take it.
+        if healed {
+            break;
         }
     }
     stage.finished.fetch_add(1, Ordering::Relaxed);
@@ -120,7 +128,7 @@ fn told(batch: u64, outcome: Outcome) -> What {
             What::Produced { batch, base: base.map(|offset| offset.0) }
         }
         Outcome::Failed { code } => What::Refused { batch, code: code.map_or(0, ErrorCode::code) },
-        Outcome::Unknown => What::Unknown { batch },
+        Outcome::Unknown { .. } => What::Unknown { batch },
     }
 }
 

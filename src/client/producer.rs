@@ -60,14 +60,11 @@ impl Default for ProducerOptions {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Outcome {
     /// Taken. The offset is unknown when the broker only says that it knew the batch already.
-    Acknowledged {
-        base: Option<Offset>,
-    },
+    Acknowledged { base: Option<Offset> },
     /// Certainly not stored, by any of the attempts.
-    Failed {
-        code: Option<ErrorCode>,
-    },
-    Unknown,
+    Failed { code: Option<ErrorCode> },
+    /// An attempt may have stored it; `code` is what was answered last, if anything.
+    Unknown { code: Option<ErrorCode> },
 }
 
 pub struct Producer<E: Env> {
@@ -180,7 +177,8 @@ impl<E: Env> Producer<E> {
         }
         if acks == 0 {
             // Nobody will tell.
-            window.iter_mut().for_each(|parcel| parcel.outcome = Some(Outcome::Unknown));
+            let unknown = Outcome::Unknown { code: None };
+            window.iter_mut().for_each(|parcel| parcel.outcome = Some(unknown));
             return Ok(());
         }
         let mut earlier_open = false;
@@ -258,8 +256,11 @@ impl Parcel {
                 let again = code.is_retriable()
                     || (code == ErrorCode::OutOfOrderSequenceNumber && earlier_open);
                 if !again {
-                    let failed = Outcome::Failed { code: Some(code) };
-                    self.outcome = Some(if self.in_doubt { Outcome::Unknown } else { failed });
+                    let (failed, code) = (!self.in_doubt, Some(code));
+                    self.outcome = Some(match failed {
+                        true => Outcome::Failed { code },
+                        false => Outcome::Unknown { code },
+                    });
                 }
             }
         }
@@ -271,7 +272,9 @@ impl Parcel {
     }
 
     fn give_up(self) -> Outcome {
-        let doubt = if self.in_doubt { Outcome::Unknown } else { Outcome::Failed { code: None } };
+        let code = None;
+        let doubt =
+            if self.in_doubt { Outcome::Unknown { code } } else { Outcome::Failed { code } };
         self.outcome.unwrap_or(doubt)
     }
 }
@@ -282,6 +285,9 @@ fn is_definite(code: ErrorCode) -> bool {
         code,
         ErrorCode::NotEnoughReplicas
             | ErrorCode::InvalidRecord
+            | ErrorCode::InvalidTimestamp
+            | ErrorCode::RecordListTooLarge
+            | ErrorCode::UnsupportedCompressionType
             | ErrorCode::CorruptMessage
             | ErrorCode::MessageTooLarge
             | ErrorCode::InvalidProducerEpoch
@@ -345,7 +351,9 @@ mod tests {
 
     #[test]
     fn a_doubt_outlives_a_later_definite_answer() {
-        assert_eq!(settled(ErrorCode::MessageTooLarge, true, false).0, Some(Outcome::Unknown));
+        let code = Some(ErrorCode::MessageTooLarge);
+        let unknown = Some(Outcome::Unknown { code });
+        assert_eq!(settled(ErrorCode::MessageTooLarge, true, false).0, unknown);
         assert_eq!(settled(ErrorCode::NotEnoughReplicas, true, false), (None, true));
     }
 
@@ -354,6 +362,7 @@ mod tests {
         let code = ErrorCode::OutOfOrderSequenceNumber;
         assert_eq!(settled(code, false, true), (None, false));
         assert_eq!(settled(code, false, false).0, Some(Outcome::Failed { code: Some(code) }));
-        assert_eq!(settled(code, true, false).0, Some(Outcome::Unknown));
+        let unknown = Some(Outcome::Unknown { code: Some(code) });
+        assert_eq!(settled(code, true, false).0, unknown);
     }
 }

@@ -61,6 +61,8 @@ fn broker(chance: &mut Chance) -> BrokerPlan {
         ("log.index.size.max.bytes", index_bytes.to_string()),
         ("log.index.interval.bytes", index_interval.to_string()),
         ("log.retention.ms", "-1".to_string()),
+        // The clocks of brokers and clients are days apart here.
+        ("log.message.timestamp.after.max.ms", i64::MAX.to_string()),
     ];
     let options = options.map(|(name, value)| (name.to_string(), value)).into();
     BrokerPlan { hardware, temper, options }
