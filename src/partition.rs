@@ -60,6 +60,8 @@ struct State<E: Env> {
 pub enum Gone {
     #[error("the topic was deleted")]
     Deleted,
+    #[error("the broker is stopping")]
+    Stopping,
     #[error(transparent)]
     Offline(Arc<Offline>),
 }

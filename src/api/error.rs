@@ -79,6 +79,7 @@ pub fn not_served(error: &NotServed) -> ErrorCode {
 pub fn gone(error: &Gone) -> ErrorCode {
     match error {
         Gone::Deleted => ErrorCode::UnknownTopicOrPartition,
+        Gone::Stopping => ErrorCode::NotLeaderOrFollower,
         Gone::Offline(_) => ErrorCode::KafkaStorageError,
     }
 }

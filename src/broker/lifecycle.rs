@@ -189,7 +189,7 @@ impl<E: Env> Broker<E> {
             task.abort();
         }
         for Hosted { partition, .. } in self.hosted() {
-            partition.request_last_sync();
+            partition.begin_stop();
         }
         for directory in &self.directories {
             if let Err(offline) = directory.committer.close().await {

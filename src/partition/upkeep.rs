@@ -12,7 +12,7 @@ use crate::env::clock::Clock;
 use crate::env::{Env, probe};
 use crate::log::LogConfig;
 use crate::log::sync::{Checkpoint, Checkpointed};
-use crate::partition::{Partition, ReadRefused};
+use crate::partition::{Gone, Partition, ReadRefused};
 use crate::types::{LeaderEpoch, Offset};
 
 /// Asks DeleteRecords for everything up to the high watermark.
@@ -57,11 +57,15 @@ impl<E: Env> Partition<E> {
         self.lock().log.on_checkpointed(done);
     }
 
-    /// Asks for a sync of whatever is not durable yet, before the commit loop ends.
-    pub fn request_last_sync(self: &Arc<Self>) {
-        let state = self.lock();
-        let wants = state.log.is_dirty() || state.log.durable_end() < state.log.end();
-        if wants && state.gone.is_none() {
+    /// Takes no more writes, and asks for a sync of what is not durable yet, before the commit loop
+    /// ends.
+    pub fn begin_stop(self: &Arc<Self>) {
+        let mut state = self.lock();
+        if state.gone.is_some() {
+            return;
+        }
+        state.gone = Some(Gone::Stopping);
+        if state.log.is_dirty() || state.log.durable_end() < state.log.end() {
             // Offline already: the close tells.
             let _ = self.committer.mark(self);
         }
@@ -70,7 +74,8 @@ impl<E: Env> Partition<E> {
     /// Completes the files of a partition that takes no more writes and whose last sync is done.
     pub fn begin_close(&self) -> io::Result<Option<Checkpoint<E>>> {
         let mut state = self.lock();
-        if state.gone.is_some() || state.log.durable_end() < state.log.end() {
+        let stopping = matches!(state.gone, Some(Gone::Stopping));
+        if !stopping || state.log.durable_end() < state.log.end() {
             return Err(io::Error::other("its last records are not durable"));
         }
         state.log.begin_close()
