@@ -15,7 +15,9 @@ OTHERS_SHARE_MAX = 0.05
 
 def facts():
     model = [
-        l.split(":")[1].strip() for l in Path("/proc/cpuinfo").read_text().splitlines() if l.startswith("model name")
+        line.split(":")[1].strip()
+        for line in Path("/proc/cpuinfo").read_text().splitlines()
+        if line.startswith("model name")
     ]
     commit = subprocess.run(
         ["git", "describe", "--always", "--dirty"], cwd=ROOT, capture_output=True, text=True
@@ -31,7 +33,7 @@ def facts():
 
 
 def memory(field):
-    [line] = [l for l in Path("/proc/meminfo").read_text().splitlines() if l.startswith(f"{field}:")]
+    [line] = [line for line in Path("/proc/meminfo").read_text().splitlines() if line.startswith(f"{field}:")]
     return int(line.split()[1]) * 1024
 
 

@@ -3,7 +3,7 @@
 import datetime
 from statistics import median
 
-from scenarios import MORE_IS_BETTER, PLAIN
+from scenarios import MORE_IS_BETTER
 
 RATIOS = [
     ("Ottla", "Kafka"),
@@ -32,7 +32,7 @@ def ratio(figure, ours, theirs):
     first, second = median(ours), median(theirs)
     if figure not in MORE_IS_BETTER:
         first, second = second, first
-    return f"{first / second:.2g}x" if second else "-"
+    return f"{number(first / second)}x" if second else "-"
 
 
 def table(results):
@@ -44,8 +44,7 @@ def table(results):
     for figure in results[labels[0]]:
         cells = [figure, *(spread(results[label][figure]) for label in labels)]
         for ours, theirs in pairs:
-            comparable = figure not in PLAIN
-            cells.append(ratio(figure, results[ours][figure], results[theirs][figure]) if comparable else "")
+            cells.append(ratio(figure, results[ours][figure], results[theirs][figure]))
         lines.append("| " + " | ".join(cells) + " |")
     return "\n".join(lines)
 
@@ -87,7 +86,7 @@ def short(results):
     rows = [
         (title, figure, results[n])
         for n, figure, title in SHORT
-        if n in results and all(l in results[n] for l in SHORT_LABELS)
+        if n in results and all(label in results[n] for label in SHORT_LABELS)
     ]
     lines = ["| | Ottla, durable | Kafka as it ships | Kafka, durable |", "|---|---|---|---|"]
     for title, figure, result in rows:

@@ -263,6 +263,7 @@ def delete_topics(peer):
             {"topics": [{"name": topic}, {"name": "missing"}]} if version == 6 else {"topic_names": [topic, "missing"]}
         )
         peer.ask("DeleteTopics", version, timeout_ms=10_000, **names)
+        peer.wait_until_gone(topic)
         peer.ask("Metadata", 9, topics=[{"name": topic}], allow_auto_topic_creation=False)
 
 

@@ -135,6 +135,15 @@ class Peer:
             time.sleep(0.02)
         raise TimeoutError(f"{names} are not known")
 
+    def wait_until_gone(self, name):
+        """Kafka answers before all of it has forgotten a topic."""
+        for _ in range(500):
+            [topic] = self.quietly("Metadata", 12, topics=[{"name": name}], allow_auto_topic_creation=False)["topics"]
+            if topic["error_code"] != 0:
+                return
+            time.sleep(0.02)
+        raise TimeoutError(f"{name} is still there")
+
     def topic_id(self, name):
         return self.topic_ids.get(name, uuid.UUID(int=7))
 
