@@ -104,7 +104,7 @@ def franz(broker):
     """Runs the franz-go program against the broker."""
     if not shutil.which("go"):
         pytest.skip("go is not installed")
-    program = brokers.ROOT / "target/ci/franz"
+    program = brokers.TARGET / "ci/franz"
     subprocess.run(["go", "build", "-o", program, "."], cwd=Path(__file__).parent / "franz", check=True)
 
     def run(*arguments):

@@ -16,6 +16,7 @@ from pathlib import Path
 import kafka_jars
 
 ROOT = Path(__file__).resolve().parents[2]
+TARGET = ROOT / os.environ.get("CARGO_TARGET_DIR", "target")
 TICKS_PER_SECOND = os.sysconf("SC_CLK_TCK")
 
 
@@ -95,7 +96,7 @@ class Ottla(Broker):
 
     def __init__(self, directory, settings=None):
         super().__init__(directory, settings)
-        self.binary = os.environ.get("OTTLA", str(ROOT / "target/release/ottla"))
+        self.binary = os.environ.get("OTTLA", str(TARGET / "release/ottla"))
         self.ports_file = self.directory / "ports.json"
 
     def prepare(self):

@@ -1,13 +1,14 @@
-"""Apache Kafka from its published jars: fetched once with Maven, then run with plain `java`."""
+"""Apache Kafka from its published jars: fetched with Maven once for each recipe, then run with plain `java`."""
 
 import functools
+import hashlib
 import os
 import shutil
 import subprocess
 from pathlib import Path
 
 RECIPE = Path(__file__).parent / "kafka"
-JARS = Path(os.environ.get("KAFKA_JARS", Path.home() / ".cache" / "kafka-jars"))
+JARS = Path(os.environ.get("KAFKA_JARS", Path.home() / ".cache" / "ottla-kafka-jars"))
 
 TOOLS = {
     "broker-api-versions": "BrokerApiVersionsCommand",
@@ -34,15 +35,17 @@ def missing():
 @functools.cache
 def classpath(part):
     """`part` is server or tools."""
-    directory = JARS / part
+    recipe = RECIPE / f"{part}-pom.xml"
+    directory = JARS / f"{part}-{hashlib.sha256(recipe.read_bytes()).hexdigest()[:12]}"
     if not (directory / ".done").exists():
+        shutil.rmtree(directory, ignore_errors=True)
         subprocess.run(
             [
                 "mvn",
                 "-q",
                 "-B",
                 "-f",
-                RECIPE / f"{part}-pom.xml",
+                recipe,
                 "dependency:copy-dependencies",
                 "-DincludeScope=runtime",
                 f"-DoutputDirectory={directory}",
