@@ -10,7 +10,7 @@ class UpperBound(brokers.Broker):
     """A program `PORT DIR relaxed|durable PARTITIONS` that speaks just enough of the protocol."""
 
     kind = "kb"
-    partitions = 1
+    partitions = 4
 
     def __init__(self, directory, program, mode):
         super().__init__(directory)
@@ -37,6 +37,6 @@ def contestants(kb=None):
         "Kafka flush=1": lambda d: brokers.Kafka(d, ALWAYS, heap=heap),
     }
     if kb:
-        everyone["limit, durable"] = lambda d: UpperBound(d, kb, "durable")
-        everyone["limit, relaxed"] = lambda d: UpperBound(d, kb, "relaxed")
+        everyone["limit durable"] = lambda d: UpperBound(d, kb, "durable")
+        everyone["limit relaxed"] = lambda d: UpperBound(d, kb, "relaxed")
     return everyone

@@ -9,8 +9,8 @@ RATIOS = [
     ("Ottla", "Kafka"),
     ("Ottla", "Kafka flush=1"),
     ("Ottla relaxed", "Kafka"),
-    ("Ottla", "limit, durable"),
-    ("Ottla relaxed", "limit, relaxed"),
+    ("Ottla", "limit durable"),
+    ("Ottla relaxed", "limit relaxed"),
 ]
 BEGIN, END = "<!-- benchmark: written by ci/bench/run -->", "<!-- end of benchmark -->"
 

@@ -79,7 +79,6 @@ def produce(size, count, acks):
 def tiny_requests(broker, scale):
     """One record a request from 16 producers into 4 partitions."""
     warm_up(broker, scale)
-    broker.partitions = 4
     create(broker, "tiny", 4)
     each = int(20_000 * scale)
     with Measured(broker) as used:
