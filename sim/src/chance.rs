@@ -17,7 +17,6 @@ pub enum Subsystem {
     Disk = 4,
     Clock = 5,
     Process = 6,
-    Nemesis = 7,
 }
 
 /// One stream.

@@ -90,6 +90,7 @@ pub fn write(entries: &[Entry], to: &mut impl Write) -> io::Result<()> {
     Ok(())
 }
 
+#[cfg_attr(not(test), allow(dead_code, reason = "tests look"))]
 pub fn parse(lines: &str) -> serde_json::Result<Vec<Entry>> {
     lines.lines().map(serde_json::from_str).collect()
 }

@@ -186,11 +186,6 @@ impl Plan {
         self.reader() + 1
     }
 
-    /// The host of a producer.
-    pub fn producer_host(&self, producer: usize) -> usize {
-        self.brokers.len() + producer
-    }
-
     /// The host that creates topics and reads.
     pub fn reader(&self) -> usize {
         self.brokers.len() + self.producers.len()

@@ -165,6 +165,7 @@ impl World {
         self.with_host(node, "resume", |handle, host| handle.resume(host.id()));
     }
 
+    #[cfg_attr(not(test), allow(dead_code, reason = "tests look"))]
     pub fn is_running(&self, node: usize) -> bool {
         self.nodes()[node].host.is_some()
     }

@@ -13,7 +13,6 @@ use crate::chance::Chance;
 /// What a sender may have out: the usual, and that of a peer with very little memory.
 const WINDOW_BYTES: usize = 64 << 10;
 const WINDOW_BYTES_TINY: usize = 700;
-const TINY: f64 = 0.02;
 
 pub const RETRY_FIRST: Duration = Duration::from_millis(200);
 const RETRY_MAX: Duration = Duration::from_secs(5);
@@ -69,8 +68,8 @@ pub enum Load {
 }
 
 impl End {
-    pub fn new(host: usize, address: SocketAddr, mut chance: Chance) -> End {
-        let window = if chance.happens(TINY) { WINDOW_BYTES_TINY } else { WINDOW_BYTES };
+    pub fn new(host: usize, address: SocketAddr, chance: Chance, is_tiny: bool) -> End {
+        let window = if is_tiny { WINDOW_BYTES_TINY } else { WINDOW_BYTES };
         End {
             host,
             address,

@@ -15,6 +15,8 @@ pub struct Link {
     pub bytes_per_second: u64,
     /// Of a million segments, those that TCP has to send again, much later.
     pub loss_ppm: u32,
+    /// Of a million connections, those whose ends have very little memory.
+    pub tiny_window_ppm: u32,
     /// Nothing passes.
     pub cut: bool,
     /// Nobody answers a SYN, and what is established goes on.
@@ -27,6 +29,7 @@ impl Default for Link {
             latency_micros: 50..1500,
             bytes_per_second: 1 << 30,
             loss_ppm: 0,
+            tiny_window_ppm: 0,
             cut: false,
             connects_hang: false,
         }
@@ -61,8 +64,10 @@ impl Links {
         self.changed.remove(&(from, to));
     }
 
+    /// All links are sound, near and wide from now on.
     pub fn heal_all(&mut self) {
         self.changed.clear();
+        self.usual = Link::default();
     }
 
     pub fn is_cut(&self, from: usize, to: usize) -> bool {
@@ -83,6 +88,10 @@ impl Links {
             micros += chance.between(RESENT_MICROS);
         }
         Duration::from_micros(micros)
+    }
+
+    pub fn has_tiny_window(&self, from: usize, to: usize, chance: &mut Chance) -> bool {
+        chance.happens(f64::from(self.get(from, to).tiny_window_ppm) / 1e6)
     }
 
     /// How long the link is busy with `len` bytes.

@@ -142,6 +142,7 @@ impl Wires {
         }
     }
 
+    #[cfg_attr(not(test), allow(dead_code, reason = "tests look"))]
     pub fn connections(&self) -> usize {
         self.state().connections.len()
     }
@@ -220,9 +221,13 @@ impl Wires {
         state.connections_made += 1;
         let id = state.connections_made;
         let local = SocketAddr::new(super::address_of(host), 10_000 + (id % 20_000) as u16);
-        let chance = |side| Chance::stream(self.seed, Subsystem::Net, id << 1 | side, 1 << 40);
         let accepted = SocketAddr::new(super::address_of(peer), to.port());
-        let ends = [End::new(host, local, chance(0)), End::new(peer, accepted, chance(1))];
+        let end = |side, host, address, to| {
+            let mut chance = Chance::stream(self.seed, Subsystem::Net, id << 1 | side, 1 << 40);
+            let is_tiny = state.links.has_tiny_window(host, to, &mut chance);
+            End::new(host, address, chance, is_tiny)
+        };
+        let ends = [end(0, host, local, peer), end(1, peer, accepted, host)];
         state.connections.insert(id, ends);
         let backlog = state.listeners.get_mut(&(peer, to.port())).expect("checked above");
         backlog.waiting.push_back(Socket::new(self, id, 1));

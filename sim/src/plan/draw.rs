@@ -72,7 +72,9 @@ fn link(chance: &mut Chance) -> Link {
     let latency_max = *chance.pick(&[200, 1500, 50_000]);
     let bytes_per_second = *chance.pick(&[1 << 17, 1 << 23, 1 << 30]);
     let loss_ppm = *chance.pick(&[0, 0, 1000, 20_000]);
-    Link { latency_micros: 50..latency_max, bytes_per_second, loss_ppm, ..Link::default() }
+    let tiny_window_ppm = *chance.pick(&[0, 0, 20_000, 200_000]);
+    let latency_micros = 50..latency_max;
+    Link { latency_micros, bytes_per_second, loss_ppm, tiny_window_ppm, ..Link::default() }
 }
 
 fn topics(chance: &mut Chance) -> Vec<TopicPlan> {
