@@ -176,12 +176,13 @@ impl<E: Env> Broker<E> {
                 CreateTopicsRequest { topics: topics.collect(), ..CreateTopicsRequest::default() };
             let response = broker.controller.create_topics(request).await;
             for topic in response.topics {
-                match ErrorCode::from_code(topic.error_code) {
-                    Some(ErrorCode::None) => debug!(topic = %topic.name, "created on demand"),
-                    Some(ErrorCode::TopicAlreadyExists) => {}
+                let code = ErrorCode::from_code(topic.error_code);
+                match code.unwrap_or(ErrorCode::UnknownServerError) {
+                    ErrorCode::None => debug!(topic = %topic.name, "created on demand"),
+                    ErrorCode::TopicAlreadyExists => {}
                     code => {
                         let message = topic.error_message.as_deref();
-                        warn!(topic = %topic.name, ?code, message, "not created on demand");
+                        warn!(topic = %topic.name, %code, message, "not created on demand");
                     }
                 }
             }
