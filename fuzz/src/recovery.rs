@@ -79,7 +79,13 @@ async fn opened(
             from = batch.next_offset();
             batches.push(batch);
         }
-        assert!(from > before, "a read brings at least one batch");
+        if from == before {
+            // Below the recovery point nothing is checked either: an index may lead into the middle
+            // of a batch there, as rot on a disk would. What was scanned holds batches only.
+            let trusted = known.clean || known.recovery_point > Offset(0);
+            assert!(trusted, "a read of scanned bytes brings at least one batch");
+            break;
+        }
     }
     let lookup = log.time_lookup();
     let _ = lookup.at_or_after(1_700_000_000_000, limit).await;
