@@ -16,7 +16,8 @@ use clap::{Args, Parser, Subcommand};
 
 use crate::check::Invariant;
 use crate::history;
-use crate::plan::{Class, Plan};
+use crate::plan::Plan;
+use crate::plan::fault::Class;
 use crate::run::{self, Kind, Report};
 
 /// Where the remains of failed runs go.

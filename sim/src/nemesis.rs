@@ -4,7 +4,8 @@ use std::collections::BTreeMap;
 use std::sync::Mutex;
 use std::time::Duration;
 
-use crate::plan::{Class, Fault, Plan};
+use crate::plan::Plan;
+use crate::plan::fault::{Class, Fault};
 use crate::world::World;
 
 pub struct Nemesis {
