@@ -33,13 +33,16 @@ def arguments():
     parser.add_argument("--only", help="contestants, separated by commas")
     parser.add_argument("--force", action="store_true", help="measure on a busy machine, keep disturbed repetitions")
     parser.add_argument("--dir", default=str(ROOT / "target/bench"), help="where the brokers keep their data")
+    parser.add_argument("--add", action="store_true", help="keep what earlier runs measured of other scenarios")
     parser.add_argument("--write", action="store_true", help="write docs/benchmark.md and README.md")
     return parser.parse_args()
 
 
-def measure(scenario, make, directory, scale, force):
+def measure(scenario, make, directory, scale, force, cache):
     """One repetition on a fresh broker; once more where others disturbed it."""
     for _ in range(3):
+        if cache:
+            cache.top_up()
         broker = make(tempfile.mkdtemp(dir=directory))
         try:
             broker.start()
@@ -74,30 +77,34 @@ def main():
     directory = Path(args.dir)
     directory.mkdir(parents=True, exist_ok=True)
     machine.wait_until_quiet(args.force or args.quick)
-    cache = None if args.quick else machine.fill_page_cache(directory)
-    results = {}
+    cache = None if args.quick else machine.PageCache(directory)
+    kept = directory / "results.json"
+    results = json.loads(kept.read_text()) if args.add and kept.exists() else {}
     try:
         for scenario in chosen:
-            results[scenario.number] = run(scenario, everyone, args, directory, scale)
+            results[scenario.number] = run(scenario, everyone, args, directory, scale, cache)
             print(f"\n## {scenario.number}. {scenario.title}\n\n{report.table(results[scenario.number])}\n", flush=True)
-            (directory / "results.json").write_text(json.dumps(results, indent=1))
+            kept.write_text(json.dumps(results, indent=1))
     finally:
         if cache:
-            cache.unlink()
+            cache.remove()
     if args.write:
-        write(chosen, results)
+        write(results)
 
 
-def run(scenario, everyone, args, directory, scale):
+def run(scenario, everyone, args, directory, scale, cache):
     taking_part = {
         label: make for label, make in everyone.items() if scenario.with_limit or not label.startswith("limit")
     }
     repetitions = args.repetitions or (1 if args.quick else scenario.repetitions)
     seen = {label: {} for label in taking_part}
     for repetition in range(repetitions):
-        for label, make in taking_part.items():
+        # Another one begins each time: what a broker leaves behind, the next one feels.
+        first = repetition % len(taking_part)
+        order = [*taking_part][first:] + [*taking_part][:first]
+        for label in order:
             began = time.monotonic()
-            figures = measure(scenario, make, directory, scale, args.force or args.quick)
+            figures = measure(scenario, taking_part[label], directory, scale, args.force or args.quick, cache)
             print(
                 f"  {scenario.number} {repetition + 1}/{repetitions} {label}: "
                 + ", ".join(f"{k} {report.number(v)}" for k, v in figures.items())
@@ -110,8 +117,8 @@ def run(scenario, everyone, args, directory, scale):
     return seen
 
 
-def write(chosen, results):
-    (ROOT / "docs/benchmark.md").write_text(report.document(machine.facts(), chosen, results))
+def write(results):
+    (ROOT / "docs/benchmark.md").write_text(report.document(machine.facts(), SCENARIOS, results))
     readme = ROOT / "README.md"
     if readme.exists():
         readme.write_text(report.replace_between_markers(readme.read_text(), report.short(results)))
