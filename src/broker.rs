@@ -39,6 +39,9 @@ mod upkeep;
 /// The log of the metadata quorum: in a log directory like any other, and no partition of ours.
 pub const METADATA_TOPIC: &str = "__cluster_metadata";
 
+/// Topics that are created on demand at a time. A request may name as many as fit its frame.
+const CREATING_MAX: usize = 1000;
+
 pub struct Broker<E: Env> {
     env: E,
     node: NodeId,
@@ -155,11 +158,19 @@ impl<E: Env> Broker<E> {
         self.partitions.write().expect("nobody panics while holding the partitions")
     }
 
-    /// Asks for topics that a client named and nobody has. Does not wait: the client asks again.
-    pub fn create_missing_topics(self: &Arc<Self>, names: Vec<String>) {
+    /// Asks for topics that a client named and nobody has. Does not wait: the client asks again,
+    /// and gets then what was too much now.
+    pub fn create_missing_topics<'a>(self: &Arc<Self>, missing: impl Iterator<Item = &'a str>) {
+        let mut names = Vec::new();
         let mut creating = self.creating.lock().expect("nobody panics while holding it");
-        let names: Vec<String> =
-            names.into_iter().filter(|name| creating.insert(name.clone())).collect();
+        for name in missing {
+            if creating.len() >= CREATING_MAX {
+                break;
+            }
+            if creating.insert(name.to_owned()) {
+                names.push(name.to_owned());
+            }
+        }
         drop(creating);
         if names.is_empty() {
             return;

@@ -46,6 +46,7 @@ pub mod sync;
 pub mod text;
 pub mod transactions;
 pub mod truncate;
+pub mod write_error;
 
 #[cfg(test)]
 mod tests;

@@ -20,6 +20,7 @@ use crate::log::commit::{Committer, Dirty, Mark, Offline, Round};
 use crate::log::epochs::EpochEnd;
 use crate::log::producers::Origin;
 use crate::log::read::{OutOfRange, ReadPlan, Region, Wanted};
+use crate::log::write_error::is_no_room;
 use crate::protocol::records::batch;
 use crate::protocol::records::compression::{Codec, Compression};
 use crate::protocol::records::validate::{Invalid, Rules, validate};
@@ -176,7 +177,11 @@ impl<E: Env> Partition<E> {
         let mut state = self.lock();
         state.check_writable(acks)?;
         let epoch = state.replica.leader_epoch();
-        let appended = state.log.append_as_leader(&batch, epoch, Origin::Client, now_ms)?;
+        let appended = state.log.append_as_leader(&batch, epoch, Origin::Client, now_ms);
+        let appended = appended.inspect_err(|error| match error {
+            AppendError::Io(error) if is_no_room(error) => self.committer.tell_full(error),
+            _ => {}
+        })?;
         if !appended.duplicate {
             state.replica.on_appended(appended.end);
             self.env.probe(|| probe::Event::Appended {

@@ -84,11 +84,12 @@ fn some_topics<E: Env>(
             Some(topic) => answers.push(known(ctx, image, topic)),
             None => {
                 answers.push(unknown(name));
-                missing.push(name.to_owned());
+                missing.push(name);
             }
         }
     }
     if may_create {
+        let missing = missing.into_iter().filter(|name| check_name(name).is_ok());
         ctx.broker.create_missing_topics(missing);
     }
     answers

@@ -63,6 +63,14 @@ impl<E: Env> DataDirectory<E> {
         self.written().untouched.remove(name);
     }
 
+    /// Forgets the lines of logs that `is_known` denies: of topics deleted when there was no room to
+    /// take the lines out. A later log of one of these names begins anew.
+    pub fn forget_strangers(&self, is_known: impl Fn(&LogName) -> bool) {
+        let Written { offsets, untouched, .. } = &mut *self.written();
+        offsets.values_mut().for_each(|lines| lines.retain(|name, _| is_known(name)));
+        untouched.retain(is_known);
+    }
+
     /// Writes what `gather` says to a checkpoint file, unless that says so already. Returns when it
     /// is durable.
     pub async fn checkpoint(

@@ -14,10 +14,12 @@ use crate::broker::data_directory::DataDirectory;
 use crate::broker::fetch_sessions::Sessions;
 use crate::broker::producer_ids::ProducerIds;
 use crate::broker::replicas::{Place, Places};
+use crate::broker::upkeep::{Done, ROOM_RETRY};
 use crate::broker::{Broker, Hosted, METADATA_TOPIC, Partitions, Settings};
 use crate::config::broker::BrokerConfig;
 use crate::config::layers::Layers;
 use crate::controller::handle::ControllerHandle;
+use crate::env::clock::Clock;
 use crate::env::disk::Disk;
 use crate::env::{Env, Task};
 use crate::log::directory::error::DirectoryError;
@@ -160,10 +162,21 @@ impl<E: Env> Broker<E> {
         mut places: Places<E>,
     ) {
         let mut first = true;
-        while let Some((delta, image)) = updates.next().await {
-            self.follow(&delta, &image, &mut places).await;
+        let mut waiting = Vec::new();
+        loop {
+            let next = tokio::select! {
+                biased;
+                next = updates.next() => next,
+                () = self.env.clock().sleep(ROOM_RETRY), if !waiting.is_empty() => {
+                    waiting = self.open_waiting(waiting).await;
+                    continue;
+                }
+            };
+            let Some((delta, image)) = next else { return };
+            waiting.extend(self.follow(&delta, &image, &mut places).await);
             if std::mem::take(&mut first) {
                 self.put_strays_aside(std::mem::take(&mut places));
+                self.forget_strangers(&image);
             }
             publisher.publish(image);
         }
@@ -196,9 +209,12 @@ impl<E: Env> Broker<E> {
                 error!(%offline, "not stopped cleanly");
                 continue;
             }
-            self.close_logs(directory, &self.hosted_in(directory)).await;
-            self.write_high_watermarks(directory).await;
-            if directory.committer.offline().is_some() {
+            let mut done = self.close_logs(directory, &self.hosted_in(directory)).await;
+            if done == Done::Written {
+                done = self.write_high_watermarks(directory).await;
+            }
+            if done != Done::Written {
+                // Why was told; what was acknowledged is durable, and the next start reads more.
                 continue;
             }
             if let Err(error) = directory.directory.close(Some(self.epoch)).await {

@@ -13,6 +13,7 @@ use tokio::sync::mpsc;
 use tracing::{error, info, warn};
 
 use crate::broker::data_directory::DataDirectory;
+use crate::broker::upkeep::{Done, ROOM_RETRY};
 use crate::broker::{Broker, Hosted, Settings};
 use crate::config::broker::BrokerConfig;
 use crate::config::topic::TopicConfig;
@@ -23,6 +24,7 @@ use crate::log::Log;
 use crate::log::checkpoint::Checkpoint;
 use crate::log::name::{Fate, LogName};
 use crate::log::recovery::{Known, OpenError};
+use crate::log::write_error::is_no_room;
 use crate::metadata::delta::Delta;
 use crate::metadata::image::{ConfigResource, Image};
 use crate::metadata::topic::{self, Topic};
@@ -42,7 +44,7 @@ pub struct Place<E: Env> {
 pub type Places<E> = BTreeMap<LogName, Place<E>>;
 
 /// One partition to open.
-struct Opening<E: Env> {
+pub(super) struct Opening<E: Env> {
     topic: Arc<Topic>,
     index: i32,
     place: Place<E>,
@@ -50,13 +52,13 @@ struct Opening<E: Env> {
 }
 
 impl<E: Env> Broker<E> {
-    /// Carries out what changed between two images.
+    /// Carries out what changed between two images. Answers what waits for room on a disk.
     pub(super) async fn follow(
         self: &Arc<Self>,
         delta: &Delta,
         image: &Image,
         places: &mut Places<E>,
-    ) {
+    ) -> Vec<Opening<E>> {
         self.follow_settings(delta, image);
         self.delete_topics(&delta.topics_removed).await;
         let mut openings = VecDeque::new();
@@ -78,8 +80,37 @@ impl<E: Env> Broker<E> {
                 }
             }
         }
-        self.open_all(openings).await;
+        let waiting = self.open_all(openings).await;
         self.follow_topic_configs(delta, image);
+        waiting
+    }
+
+    /// Opens what found no room, as far as it is still wanted. Answers what waits on.
+    pub(super) async fn open_waiting(
+        self: &Arc<Self>,
+        waiting: Vec<Opening<E>>,
+    ) -> Vec<Opening<E>> {
+        let image = self.image();
+        let wanted = waiting.into_iter().filter_map(|Opening { topic, index, place, .. }| {
+            let key = (topic.id, index);
+            let topic = image.topic_by_id(topic.id)?.clone();
+            let is_mine = topic.partition(index)?.replicas.contains(&self.node);
+            let config = topic_config(&self.settings(), &image, &topic.name);
+            let waits = is_mine && self.read_partitions().failed.contains(&key);
+            waits.then_some(Opening { topic, index, place, config })
+        });
+        let wanted = wanted.collect();
+        self.open_all(wanted).await
+    }
+
+    /// Lines in the checkpoints that speak of no partition here.
+    pub(super) fn forget_strangers(&self, image: &Image) {
+        let is_known = |name: &LogName| {
+            let partition =
+                image.topic(&name.topic).and_then(|topic| topic.partition(name.partition));
+            partition.is_some_and(|partition| partition.replicas.contains(&self.node))
+        };
+        self.directories.iter().for_each(|directory| directory.forget_strangers(is_known));
     }
 
     fn opening(
@@ -137,29 +168,36 @@ impl<E: Env> Broker<E> {
         self.directories[at].clone()
     }
 
-    /// Opens logs side by side: recovery may read much.
-    async fn open_all(self: &Arc<Self>, openings: VecDeque<Opening<E>>) {
+    /// Opens logs side by side: recovery may read much. Answers those that found no room.
+    async fn open_all(self: &Arc<Self>, openings: VecDeque<Opening<E>>) -> Vec<Opening<E>> {
         let threads = self.settings().config.num_recovery_threads_per_data_dir.max(1) as usize;
         let workers = (threads * self.directories.len()).min(openings.len());
         let queue = Arc::new(Mutex::new(openings));
-        let (done, mut all_done) = mpsc::channel::<()>(1);
+        let (sender, mut waiting) = mpsc::channel::<Opening<E>>(workers.max(1));
         for _ in 0..workers {
-            let (broker, queue, done) = (self.clone(), queue.clone(), done.clone());
+            let (broker, queue, sender) = (self.clone(), queue.clone(), sender.clone());
             self.env.spawn("open-logs", async move {
                 loop {
                     let next = queue.lock().expect("nobody panics over the queue").pop_front();
                     let Some(opening) = next else { break };
-                    broker.open(opening).await;
+                    if let Some(opening) = broker.open(opening).await {
+                        // Taken below, or the broker is gone.
+                        let _ = sender.send(opening).await;
+                    }
                 }
-                drop(done);
             });
         }
-        drop(done);
-        // Nothing is ever sent: the channel closes when the last worker is done.
-        let _ = all_done.recv().await;
+        drop(sender);
+        let mut waits = Vec::new();
+        // The channel closes when the last worker is done.
+        while let Some(opening) = waiting.recv().await {
+            waits.push(opening);
+        }
+        waits
     }
 
-    async fn open(self: &Arc<Self>, opening: Opening<E>) {
+    /// Gives the opening back when there is no room for it.
+    async fn open(self: &Arc<Self>, opening: Opening<E>) -> Option<Opening<E>> {
         let Opening { topic, index, place, config } = opening;
         let key = (topic.id, index);
         let name = LogName::new(&*topic.name, index);
@@ -175,15 +213,25 @@ impl<E: Env> Broker<E> {
                 );
                 let registration = topic.partition(index).expect("it is being opened");
                 let expiration_ms = i64::from(self.settings().config.producer_id_expiration_ms);
-                partition.on_configured(config, registration.replicas.len(), expiration_ms);
+                let replica_count = registration.replicas.len();
+                partition.on_configured(config, replica_count, expiration_ms);
                 partition.on_assigned(assignment(registration));
                 let hosted = Hosted { partition, directory: place.directory.clone() };
-                self.write_partitions().hosted.insert(key, hosted);
+                let mut partitions = self.write_partitions();
+                partitions.hosted.insert(key, hosted);
+                partitions.failed.remove(&key);
                 place.directory.take_over(&name);
+                None
+            }
+            Err(OpenError::Io { error, .. }) if is_no_room(&error) => {
+                place.directory.committer.tell_full(&error);
+                self.write_partitions().failed.insert(key);
+                Some(Opening { topic, index, place, config })
             }
             Err(open_error) => {
                 error!(topic = %topic.name, index, error = %open_error, "partition not served");
                 self.write_partitions().failed.insert(key);
+                None
             }
         }
     }
@@ -272,14 +320,20 @@ impl<E: Env> Broker<E> {
             }
         }
         // Before the files go, so that the lines do not speak of a later log of the same name.
+        let mut full = Vec::new();
         for directory in &self.directories {
-            self.forget_deleted(directory).await;
+            if self.write_lines(directory).await == Done::NoRoom {
+                full.push(directory);
+            }
         }
         for Hosted { partition, directory } in deleted {
             let name = LogName::new(&*partition.topic, partition.index);
             let path = directory.directory.log_path(&name);
+            let is_full = full.iter().any(|full| Arc::ptr_eq(full, &directory));
+            // The room that they take is wanted.
+            let delay = if is_full { Duration::ZERO } else { partition.file_delete_delay() };
             match self.put_aside(&directory, &path, &name, Fate::Delete) {
-                Ok(aside) => self.remove_later(aside, partition.file_delete_delay()),
+                Ok(aside) => self.remove_later(aside, delay),
                 Err(error) => error!(path = %path.display(), %error, "cannot delete a log"),
             }
         }
@@ -287,6 +341,11 @@ impl<E: Env> Broker<E> {
             let path = directory.directory.path();
             if let Err(error) = self.env.disk().sync_dir(path).await {
                 error!(path = %path.display(), %error, "cannot sync");
+            }
+        }
+        for directory in full {
+            while self.write_lines(directory).await == Done::NoRoom {
+                self.env.clock().sleep(ROOM_RETRY).await;
             }
         }
     }

@@ -2,6 +2,7 @@
 //!
 //! Checkpoints bound what a start after a crash has to read. They are taken every
 //! `log.flush.offset.checkpoint.interval.ms` while something is written, and sooner when much is.
+//! On a full disk they wait for room: nothing is lost, a start only has to read more.
 
 use std::io;
 use std::sync::Arc;
@@ -14,8 +15,10 @@ use crate::broker::{Broker, Hosted};
 use crate::env::Env;
 use crate::env::clock::Clock;
 use crate::log::checkpoint::{Checkpoint, Offsets};
+use crate::log::directory::error::DirectoryError;
 use crate::log::name::LogName;
 use crate::log::sync;
+use crate::log::write_error::WriteError;
 use crate::partition::Partition;
 use crate::types::Offset;
 
@@ -28,6 +31,19 @@ const TOGETHER_MAX: usize = 500;
 /// Retention waits for the dust of the start to settle.
 const RETENTION_DELAY: Duration = Duration::from_secs(30);
 const PRODUCERS_EXPIRE_EVERY: Duration = Duration::from_secs(600);
+/// How long whatever found the disk full waits before it tries again.
+pub(super) const ROOM_RETRY: Duration = Duration::from_secs(1);
+
+/// What became of something that was to be written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Done {
+    /// It is durable.
+    Written,
+    /// The disk is full: as before, and to be tried again.
+    NoRoom,
+    /// Its directory takes no writes any more.
+    Offline,
+}
 
 impl<E: Env> Broker<E> {
     /// Starts the tasks; they end with the broker.
@@ -44,13 +60,15 @@ impl<E: Env> Broker<E> {
         let interval_ms = self.settings().config.log_flush_offset_checkpoint_interval_ms;
         let interval = Duration::from_millis(interval_ms.max(0) as u64);
         let mut last = clock.now();
+        let mut waits_for_room = vec![false; self.directories.len()];
         loop {
             clock.sleep(TICK).await;
             let due = clock.now().since(last) >= interval;
             if due {
                 last = clock.now();
             }
-            for directory in &self.directories {
+            for (directory, waits) in self.directories.iter().zip(&mut waits_for_room) {
+                let due = due || *waits;
                 if !directory.has_committed() && !due {
                     continue;
                 }
@@ -58,7 +76,7 @@ impl<E: Env> Broker<E> {
                 let unchecked = |hosted: &Hosted<E>| hosted.partition.bytes_since_checkpoint();
                 let bytes: u64 = logs.iter().map(unchecked).sum();
                 if due || bytes >= UNCHECKED_BYTES_MAX {
-                    self.checkpoint(directory, &logs).await;
+                    *waits = matches!(self.checkpoint(directory, &logs).await, Done::NoRoom);
                 }
             }
         }
@@ -71,15 +89,19 @@ impl<E: Env> Broker<E> {
     }
 
     /// Makes indexes, epochs and producers durable up to the records, then says so in the
-    /// directory's files. A failure takes the directory offline.
-    async fn checkpoint(&self, directory: &DataDirectory<E>, logs: &[Hosted<E>]) {
+    /// directory's files. A failure takes the directory offline, unless there was no room.
+    async fn checkpoint(&self, directory: &DataDirectory<E>, logs: &[Hosted<E>]) -> Done {
         let begin = |partition: &Partition<E>| partition.begin_checkpoint();
-        self.carry_out(directory, logs, begin).await;
+        self.carry_out(directory, logs, begin).await
     }
 
     /// The same for logs that take no more writes, completed so that a clean start trusts them.
-    pub(super) async fn close_logs(&self, directory: &DataDirectory<E>, logs: &[Hosted<E>]) {
-        self.carry_out(directory, logs, |partition| partition.begin_close()).await;
+    pub(super) async fn close_logs(
+        &self,
+        directory: &DataDirectory<E>,
+        logs: &[Hosted<E>],
+    ) -> Done {
+        self.carry_out(directory, logs, |partition| partition.begin_close()).await
     }
 
     async fn carry_out(
@@ -87,49 +109,68 @@ impl<E: Env> Broker<E> {
         directory: &DataDirectory<E>,
         logs: &[Hosted<E>],
         begin: impl Fn(&Partition<E>) -> io::Result<Option<sync::Checkpoint<E>>>,
-    ) {
-        if directory.committer.offline().is_some() {
-            return;
-        }
-        let done = async {
-            for some in logs.chunks(TOGETHER_MAX) {
-                let (mut begun, mut members) = (Vec::new(), Vec::new());
-                for Hosted { partition, .. } in some {
-                    if let Some(checkpoint) = begin(partition)? {
+    ) -> Done {
+        for some in logs.chunks(TOGETHER_MAX) {
+            if directory.committer.offline().is_some() {
+                return Done::Offline;
+            }
+            let (mut begun, mut members, mut failed) = (Vec::new(), Vec::new(), None);
+            for Hosted { partition, .. } in some {
+                match begin(partition).map_err(WriteError::of_write) {
+                    Ok(None) => {}
+                    Ok(Some(checkpoint)) => {
                         begun.push(checkpoint);
                         members.push(partition);
                     }
-                }
-                let done = sync::carry_out(&self.env, directory.directory.path(), begun).await?;
-                for (partition, done) in members.into_iter().zip(done) {
-                    partition.on_checkpointed(done);
+                    Err(error) => failed = Some(error),
                 }
             }
-            Ok::<_, io::Error>(())
-        };
-        if let Err(error) = done.await {
-            error!(directory = %directory.directory.path().display(), %error,
-                "cannot write a checkpoint");
-            directory.committer.fail(error);
-            return;
+            let path = directory.directory.path();
+            let done = match failed {
+                None => sync::carry_out(&self.env, path, &mut begun).await,
+                Some(error) => Err(error),
+            };
+            match done {
+                Ok(done) => {
+                    let each = members.into_iter().zip(done);
+                    each.for_each(|(partition, done)| partition.on_checkpointed(done));
+                }
+                Err(error) => {
+                    let each = members.into_iter().zip(begun);
+                    each.for_each(|(partition, begun)| partition.on_checkpoint_abandoned(begun));
+                    return self.not_written(directory, error);
+                }
+            }
         }
-        let of = |partition: &Partition<E>| Some(partition.recovery_point());
-        self.write(directory, Checkpoint::RecoveryPoint, of).await;
-        self.checkpoint_starts(directory).await;
+        self.write_lines(directory).await
     }
 
-    /// Takes the lines of deleted logs out of the checkpoints.
-    pub(super) async fn forget_deleted(&self, directory: &DataDirectory<E>) {
-        if directory.committer.offline().is_some() {
-            return;
-        }
+    /// Writes where recovery begins and where logs start: without the lines of deleted logs.
+    pub(super) async fn write_lines(&self, directory: &DataDirectory<E>) -> Done {
         let of = |partition: &Partition<E>| Some(partition.recovery_point());
-        self.write(directory, Checkpoint::RecoveryPoint, of).await;
-        self.checkpoint_starts(directory).await;
+        match self.write(directory, Checkpoint::RecoveryPoint, of).await {
+            Done::Written => self.checkpoint_starts(directory).await,
+            done => done,
+        }
     }
 
-    async fn checkpoint_starts(&self, directory: &DataDirectory<E>) {
-        self.write(directory, Checkpoint::LogStart, Partition::start_to_checkpoint).await;
+    async fn checkpoint_starts(&self, directory: &DataDirectory<E>) -> Done {
+        self.write(directory, Checkpoint::LogStart, Partition::start_to_checkpoint).await
+    }
+
+    fn not_written(&self, directory: &DataDirectory<E>, error: WriteError) -> Done {
+        match error {
+            WriteError::NoRoom(error) => {
+                directory.committer.tell_full(&error);
+                Done::NoRoom
+            }
+            WriteError::Failed(error) => {
+                let path = directory.directory.path().display();
+                error!(directory = %path, %error, "cannot write a checkpoint");
+                directory.committer.fail(error);
+                Done::Offline
+            }
+        }
     }
 
     /// Before DeleteRecords is answered: what was deleted must not come back.
@@ -137,8 +178,7 @@ impl<E: Env> Broker<E> {
         let hosted = self.hosted();
         let found = hosted.iter().find(|hosted| Arc::ptr_eq(&hosted.partition, partition));
         let Some(directory) = found.map(|hosted| hosted.directory.clone()) else { return false };
-        self.checkpoint_starts(&directory).await;
-        directory.committer.offline().is_none()
+        matches!(self.checkpoint_starts(&directory).await, Done::Written)
     }
 
     async fn write(
@@ -146,11 +186,20 @@ impl<E: Env> Broker<E> {
         directory: &DataDirectory<E>,
         which: Checkpoint,
         of: impl Fn(&Partition<E>) -> Option<Offset>,
-    ) {
+    ) -> Done {
+        if directory.committer.offline().is_some() {
+            return Done::Offline;
+        }
         let gather = || offsets(&self.hosted_in(directory), of);
-        if let Err(error) = directory.checkpoint(which, gather).await {
-            error!(%error, "cannot write a checkpoint");
-            directory.committer.fail(io::Error::other(error.to_string()));
+        match directory.checkpoint(which, gather).await {
+            Ok(()) => Done::Written,
+            Err(DirectoryError::NoRoom { error, .. }) => {
+                self.not_written(directory, WriteError::NoRoom(error))
+            }
+            Err(error) => {
+                let error = io::Error::other(error.to_string());
+                self.not_written(directory, WriteError::Failed(error))
+            }
         }
     }
 
@@ -165,12 +214,9 @@ impl<E: Env> Broker<E> {
         }
     }
 
-    pub(super) async fn write_high_watermarks(&self, directory: &Arc<DataDirectory<E>>) {
-        if directory.committer.offline().is_some() {
-            return;
-        }
+    pub(super) async fn write_high_watermarks(&self, directory: &DataDirectory<E>) -> Done {
         let of = |partition: &Partition<E>| Some(partition.high_watermark());
-        self.write(directory, Checkpoint::Replication, of).await;
+        self.write(directory, Checkpoint::Replication, of).await
     }
 
     async fn retain_by_time(self: Arc<Self>) {

@@ -47,6 +47,8 @@ mod tests;
 const QUEUE_LEN_MAX: usize = 1024;
 /// Taken in one turn, before the disk is asked to commit them.
 const TURN_LEN_MAX: usize = 256;
+/// How long half of a decision waits for room on the disk before it tries again.
+const ROOM_RETRY: Duration = Duration::from_secs(1);
 
 pub struct Options {
     /// The log directory that holds the metadata log, its id, and the loop that commits it.
@@ -151,7 +153,7 @@ pub async fn start<E: Env>(
         false if bootstrapping => bootstrap::log_records(&formatted(&opened)?.unwrap_or(first)),
         false => vec![],
     };
-    controller.append_all(&records, vec![])?;
+    controller.append_all(&records).await?;
     controller.settle().await?;
     let image = controller.images.borrow().clone();
     info!(
@@ -250,8 +252,7 @@ impl<E: Env> Controller<E> {
                     if taken == 0 {
                         break Ok("nobody asks any more");
                     }
-                    let now = self.env.clock().now();
-                    if let Some(why) = turn.drain(..).find_map(|op| self.on_operation(op, now).err()) {
+                    if let Err(why) = self.take_turn(&mut turn).await {
                         break Err(why.to_string());
                     }
                 }
@@ -277,7 +278,17 @@ impl<E: Env> Controller<E> {
         }
     }
 
-    fn on_operation(
+    /// After an error those that were not looked at are still in `turn`.
+    async fn take_turn(&mut self, turn: &mut Vec<Box<dyn Operation>>) -> Result<(), StartError> {
+        let now = self.env.clock().now();
+        turn.reverse();
+        while let Some(operation) = turn.pop() {
+            self.on_operation(operation, now).await?;
+        }
+        Ok(())
+    }
+
+    async fn on_operation(
         &mut self,
         mut operation: Box<dyn Operation>,
         now: Instant,
@@ -304,20 +315,33 @@ impl<E: Env> Controller<E> {
             }
             return Ok(());
         }
-        self.append_all(&records, vec![operation])
+        match self.append_all(&records).await {
+            Ok(()) => {
+                let last = self.pending.back_mut().expect("it was just appended");
+                last.operations.push(operation);
+                Ok(())
+            }
+            Err(StartError::Quorum(error)) if error.is_no_room() => {
+                operation.fail(ControllerError::NoRoom);
+                Ok(())
+            }
+            Err(error) => Err(error),
+        }
     }
 
-    /// Appends in batches of bounded size; `operations` wait for the last.
-    fn append_all(
-        &mut self,
-        records: &[MetadataRecord],
-        operations: Vec<Box<dyn Operation>>,
-    ) -> Result<(), StartError> {
-        for batch in records.chunks(BATCH_RECORDS_MAX) {
-            self.append(batch)?;
-        }
-        if let Some(last) = self.pending.back_mut() {
-            last.operations.extend(operations);
+    /// Appends in batches of bounded size. Where there is no room for the first, nothing happened;
+    /// where there is none for a later one, what began must be ended, and waits for room.
+    async fn append_all(&mut self, records: &[MetadataRecord]) -> Result<(), StartError> {
+        for (nth, batch) in records.chunks(BATCH_RECORDS_MAX).enumerate() {
+            loop {
+                match self.append(batch) {
+                    Ok(()) => break,
+                    Err(StartError::Quorum(error)) if nth > 0 && error.is_no_room() => {
+                        self.env.clock().sleep(ROOM_RETRY).await;
+                    }
+                    Err(error) => return Err(error),
+                }
+            }
         }
         Ok(())
     }
@@ -379,10 +403,13 @@ impl<E: Env> Controller<E> {
             return;
         }
         let image = self.images.borrow().clone();
+        let due = self.snapshots.clone();
         self.snapshots.restart(now);
-        if let Err(error) = write_snapshot(&self.quorum, &image).await {
-            // The log still holds everything.
-            warn!(%error, "cannot write a metadata snapshot");
+        match write_snapshot(&self.quorum, &image).await {
+            Ok(()) => {}
+            // The log still holds everything. It is tried again after the next commit.
+            Err(StartError::Quorum(error)) if error.is_no_room() => self.snapshots = due,
+            Err(error) => warn!(%error, "cannot write a metadata snapshot"),
         }
     }
 }
@@ -402,6 +429,7 @@ pub async fn write_snapshot<E: Env>(quorum: &Quorum<E>, image: &Image) -> Result
 }
 
 /// When the next snapshot is due.
+#[derive(Clone)]
 struct Snapshots {
     after_bytes: u64,
     interval: Option<Duration>,

@@ -50,6 +50,9 @@ pub enum ControllerError {
     /// It may have been carried out all the same, unless it had not begun.
     #[error("{name} was not committed in time")]
     TimedOut { name: &'static str },
+    /// It was not carried out.
+    #[error("no room on the disk of the metadata log")]
+    NoRoom,
     #[error("the controller stopped: {why}")]
     Stopped { why: Arc<str> },
 }
@@ -61,6 +64,7 @@ impl ControllerError {
                 ErrorCode::NotController
             }
             ControllerError::TimedOut { .. } => ErrorCode::RequestTimedOut,
+            ControllerError::NoRoom => ErrorCode::KafkaStorageError,
         }
     }
 }

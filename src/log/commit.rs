@@ -17,8 +17,10 @@ use std::pin::Pin;
 use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock};
 use std::task::Poll;
+use std::time::Duration;
 
 use tokio::sync::Notify;
+use tracing::warn;
 
 use crate::env::clock::Clock;
 use crate::env::disk::{Disk, File};
@@ -93,6 +95,8 @@ struct Shared<E: Env> {
     offline: OnceLock<Arc<Offline>>,
     /// Wakes those who wait for the loop to end.
     ended: Notify,
+    /// When it was last said that the disk is full.
+    full_told: Mutex<Option<Instant>>,
     rounds: AtomicU64,
     members: AtomicU64,
 }
@@ -112,6 +116,9 @@ struct Queue<E: Env> {
 /// system, where one journal commit serves them all. On ext4 four single syncs cost twice the CPU
 /// of that one, two cost as much; and a single one is not slowed by what others write.
 const SYNCS_SINGLE_MAX: usize = 2;
+
+/// A full disk is one line in the log so often, however many writes it refuses.
+const FULL_TOLD_EVERY: Duration = Duration::from_secs(60);
 
 impl Mark {
     /// True when the bit was set already.
@@ -173,6 +180,7 @@ impl<E: Env> Committer<E> {
             work: Notify::new(),
             offline: OnceLock::new(),
             ended: Notify::new(),
+            full_told: Mutex::new(None),
             rounds: AtomicU64::new(0),
             members: AtomicU64::new(0),
         });
@@ -217,6 +225,17 @@ impl<E: Env> Committer<E> {
     pub fn fail(&self, error: io::Error) {
         self.shared.go_offline(error);
         self.shared.work.notify_one();
+    }
+
+    /// Says that the disk is full, now and then: whoever waits for room tries again and again.
+    pub fn tell_full(&self, error: &io::Error) {
+        let now = self.shared.env.clock().now();
+        let mut told = self.shared.full_told.lock().expect("nothing panics while it holds it");
+        if told.is_none_or(|told| now.since(told) >= FULL_TOLD_EVERY) {
+            *told = Some(now);
+            warn!(directory = %self.shared.directory.display(), %error,
+                "disk full: records are refused, and checkpoints wait, until there is room");
+        }
     }
 
     pub fn offline(&self) -> Option<&Arc<Offline>> {

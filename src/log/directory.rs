@@ -14,7 +14,7 @@ use crate::env::Env;
 use crate::env::disk::{Disk, Space};
 use crate::types::{BrokerEpoch, NodeId, Uuid};
 
-use self::error::{DirectoryError, io_error, malformed};
+use self::error::{DirectoryError, io_error, malformed, write_error};
 use super::checkpoint::{self, Checkpoint, FormatError, Offsets};
 use super::name::{Fate, LogName};
 use super::properties::MetaProperties;
@@ -157,7 +157,7 @@ impl<E: Env> Directory<E> {
         let path = self.path.join(name);
         let _writing = self.writing.lock().await;
         let written = replace::replace(self.env.disk(), &path, text.as_bytes()).await;
-        written.map_err(io_error("write", &path))
+        written.map_err(write_error(&path))
     }
 }
 
@@ -171,7 +171,7 @@ pub async fn read_topic_id<D: Disk>(disk: &D, log: &Path) -> Result<Option<Uuid>
 pub async fn write_topic_id<D: Disk>(disk: &D, log: &Path, id: Uuid) -> Result<(), DirectoryError> {
     let path = log.join(PARTITION_METADATA);
     let text = checkpoint::render_topic_id(id);
-    replace::replace(disk, &path, text.as_bytes()).await.map_err(io_error("write", &path))
+    replace::replace(disk, &path, text.as_bytes()).await.map_err(write_error(&path))
 }
 
 /// Kafka 3.6 and older left the file empty. Anything else that is not the JSON of today was not
@@ -211,6 +211,7 @@ pub mod tests {
     use super::open::{Owner, open_all};
     use super::*;
     use crate::env::disk::{File, Open};
+    use crate::env::memory::MemoryEnv;
     use crate::env::tokio::TokioEnv;
     use crate::log::epochs::Epochs;
     use crate::log::sync::EPOCHS_NAME;
@@ -247,6 +248,25 @@ pub mod tests {
         assert_eq!(told, Some(CleanShutdown { broker_epoch }));
         assert!(!env.disk().exists(&path).unwrap());
         assert_eq!(second.take_clean_shutdown().await.unwrap(), None);
+    }
+
+    /// Kept in the page cache after the process died, and nothing that was acknowledged since may
+    /// rest on it.
+    #[tokio::test]
+    async fn what_a_killed_process_created_survives_the_power_loss_that_follows() {
+        let env = MemoryEnv::new(TokioEnv::new(tokio::runtime::Handle::current()));
+        let path = Path::new("/disk/data");
+        let paths = [path.to_owned()];
+        env.disk().put(Path::new("/disk/other"), Vec::new());
+        let killed = open_all(&env, &paths, &OWNER).await.unwrap().remove(0);
+        let log = killed.log_path(&LogName::new("orders", 0));
+        env.disk().create_dir_all(&log).unwrap();
+        drop(killed);
+        let again = open_all(&env, &paths, &OWNER).await.unwrap().remove(0);
+        assert_eq!(again.take_clean_shutdown().await.unwrap(), None);
+        let oldest = |_| 0;
+        let left = env.disk().after_power_loss(oldest);
+        assert!(left.exists(&log).unwrap(), "{:?}", left.paths());
     }
 
     #[test]

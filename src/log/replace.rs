@@ -10,15 +10,34 @@ use std::path::{Path, PathBuf};
 use bytes::Bytes;
 
 use crate::env::disk::{Disk, File, Open};
+use crate::log::write_error::WriteError;
 
 /// Larger files of this kind do not exist; whoever finds one has the wrong file.
 pub const FILE_BYTES_MAX: u64 = 1 << 30;
 
 /// Returns when `contents` is durable under `path`. Its directory must exist.
-pub async fn replace<D: Disk>(disk: &D, path: &Path, contents: &[u8]) -> io::Result<()> {
-    write_unnamed(disk, path, contents).await?;
-    disk.rename(&unnamed(path), path)?;
-    disk.sync_dir(parent(path)).await
+pub async fn replace<D: Disk>(disk: &D, path: &Path, contents: &[u8]) -> Result<(), WriteError> {
+    let unnamed = unnamed(path);
+    let file = put(disk, &unnamed, contents).map_err(WriteError::of_write)?;
+    file.sync().await.map_err(WriteError::of_sync)?;
+    disk.rename(&unnamed, path).map_err(WriteError::of_write)?;
+    disk.sync_dir(parent(path)).await.map_err(WriteError::of_sync)
+}
+
+/// Writes all of `contents` to a file of its own, not yet durable. What a full disk cut short is
+/// removed.
+pub fn put<D: Disk>(disk: &D, path: &Path, contents: &[u8]) -> io::Result<D::File> {
+    let written = || {
+        let file = disk.open(path, Open::OrCreate)?;
+        // What a crash may have left.
+        file.set_len(0)?;
+        file.write_at(0, &[IoSlice::new(contents)])?;
+        Ok(file)
+    };
+    written().inspect_err(|_| {
+        // It takes room, and nobody looks at it.
+        let _ = disk.remove(path);
+    })
 }
 
 /// The contents; `None` when there is no such file.
@@ -32,14 +51,6 @@ pub async fn read<D: Disk>(disk: &D, path: &Path) -> io::Result<Option<Bytes>> {
         Ok(len) if u64::from(len) <= FILE_BYTES_MAX => Ok(Some(file.read_at(0, len).await?)),
         _ => Err(io::Error::other(format!("{len} bytes, {FILE_BYTES_MAX} at most"))),
     }
-}
-
-async fn write_unnamed<D: Disk>(disk: &D, path: &Path, contents: &[u8]) -> io::Result<()> {
-    let file = disk.open(&unnamed(path), Open::OrCreate)?;
-    // What a crash may have left.
-    file.set_len(0)?;
-    file.write_at(0, &[IoSlice::new(contents)])?;
-    file.sync().await
 }
 
 fn unnamed(path: &Path) -> PathBuf {
@@ -59,6 +70,7 @@ fn parent(path: &Path) -> &Path {
 mod tests {
     use super::*;
     use crate::env::Env;
+    use crate::env::memory::MemoryEnv;
     use crate::env::tokio::TokioEnv;
 
     #[tokio::test]
@@ -72,6 +84,21 @@ mod tests {
             assert_eq!(read(env.disk(), &path).await.unwrap().unwrap(), contents);
         }
         assert_eq!(env.disk().list(dir.path()).unwrap().len(), 1, "no .tmp is left");
+    }
+
+    #[tokio::test]
+    async fn a_full_disk_leaves_the_old_contents_and_nothing_beside_them() {
+        let env = MemoryEnv::new(TokioEnv::new(tokio::runtime::Handle::current()));
+        let (disk, path) = (env.disk(), Path::new("/data/meta.properties"));
+        disk.put(path, b"old".to_vec());
+        disk.set_space(Some(2));
+        let error = replace(disk, path, b"newer").await.unwrap_err();
+        assert!(matches!(error, WriteError::NoRoom(_)), "{error}");
+        assert_eq!(read(disk, path).await.unwrap().unwrap(), "old");
+        assert_eq!(disk.list(Path::new("/data")).unwrap().len(), 1, "no .tmp is left");
+        disk.set_space(None);
+        replace(disk, path, b"newer").await.unwrap();
+        assert_eq!(read(disk, path).await.unwrap().unwrap(), "newer");
     }
 
     #[tokio::test]

@@ -6,16 +6,18 @@
 //! indexes, epochs, producers. Only then does the recovery point follow the durable end, so
 //! everything recovery takes for granted below it is on the disk.
 
-use std::io::{self, IoSlice};
+use std::io;
 use std::path::{Path, PathBuf};
 
-use crate::env::disk::{Disk, File, Open};
+use crate::env::disk::{Disk, File};
 use crate::env::{Env, FileOf};
 use crate::log::Log;
 use crate::log::commit::Round;
 use crate::log::epochs::Epochs;
+use crate::log::replace::put;
 use crate::log::segment::{Active, Kind, path};
 use crate::log::snapshot;
+use crate::log::write_error::WriteError;
 use crate::types::Offset;
 
 pub const EPOCHS_NAME: &str = "leader-epoch-checkpoint";
@@ -144,6 +146,9 @@ impl<F: Clone> Unsynced<F> {
 pub struct Checkpoint<E: Env> {
     env: E,
     dir: PathBuf,
+    /// Of segments that are no longer written to: nobody but this checkpoint knows of them now.
+    index_files: Vec<FileOf<E>>,
+    /// Of the open segment, and those that the checkpoint writes.
     files: Vec<FileOf<E>>,
     snapshot: Option<(Offset, Vec<u8>)>,
     epochs: Option<Epochs>,
@@ -151,6 +156,7 @@ pub struct Checkpoint<E: Env> {
     recovery_point: Offset,
     truncations: u32,
     bytes: u64,
+    bytes_since_snapshot: u64,
 }
 
 /// A checkpoint that is on the disk.
@@ -246,10 +252,12 @@ impl<E: Env> Log<E> {
 
     fn checkpoint(&mut self, snapshot: bool) -> Checkpoint<E> {
         let unsynced = &mut self.unsynced;
-        let mut files = std::mem::take(&mut unsynced.index_files);
+        let index_files = std::mem::take(&mut unsynced.index_files);
         unsynced.txn_index_listed = None;
+        let mut files = Vec::new();
         files.extend(self.active.offset_index_if_open().cloned());
         files.extend(self.active.time_index_if_open().cloned());
+        let bytes_since_snapshot = unsynced.bytes_since_snapshot;
         if snapshot {
             unsynced.bytes_since_snapshot = 0;
         }
@@ -257,6 +265,7 @@ impl<E: Env> Log<E> {
         Checkpoint {
             env: self.env.clone(),
             dir: self.dir.to_path_buf(),
+            index_files,
             files,
             snapshot: snapshot.then(|| (self.end, snapshot::encode(&self.producers))),
             epochs: changed.then(|| self.epochs.clone()),
@@ -264,6 +273,7 @@ impl<E: Env> Log<E> {
             recovery_point: self.durable_end,
             truncations: self.unsynced.truncations,
             bytes: self.unsynced.bytes_since_checkpoint,
+            bytes_since_snapshot,
         }
     }
 
@@ -301,6 +311,22 @@ impl<E: Env> Log<E> {
         }
         self.check();
     }
+
+    /// There was no room for a checkpoint: the next one has to do what this one was to do.
+    pub fn on_checkpoint_abandoned(&mut self, abandoned: Checkpoint<E>) {
+        let unsynced = &mut self.unsynced;
+        unsynced.index_files.extend(abandoned.index_files);
+        unsynced.epochs_changed |= abandoned.epochs.is_some();
+        if abandoned.truncations != unsynced.truncations {
+            return;
+        }
+        if abandoned.snapshot.is_some() {
+            unsynced.bytes_since_snapshot += abandoned.bytes_since_snapshot;
+        }
+        unsynced.snapshots.extend(abandoned.obsolete_snapshots);
+        unsynced.snapshots.sort_unstable();
+        unsynced.snapshots.dedup();
+    }
 }
 
 impl<E: Env> Checkpoint<E> {
@@ -313,16 +339,10 @@ impl<E: Env> Checkpoint<E> {
     fn write(&mut self) -> io::Result<()> {
         let disk = self.env.disk();
         if let Some((offset, bytes)) = &self.snapshot {
-            let file = disk.open(&path(&self.dir, *offset, Kind::Snapshot), Open::OrCreate)?;
-            file.set_len(0)?;
-            file.write_at(0, &[IoSlice::new(bytes)])?;
-            self.files.push(file);
+            self.files.push(put(disk, &path(&self.dir, *offset, Kind::Snapshot), bytes)?);
         }
         if let Some(epochs) = &self.epochs {
-            let file = disk.open(&self.temporary(), Open::OrCreate)?;
-            file.set_len(0)?;
-            file.write_at(0, &[IoSlice::new(epochs.to_text().as_bytes())])?;
-            self.files.push(file);
+            self.files.push(put(disk, &self.temporary(), epochs.to_text().as_bytes())?);
         }
         Ok(())
     }
@@ -360,32 +380,34 @@ impl<E: Env> Checkpoint<E> {
 const SINGLE_MAX: usize = 2;
 
 /// Carries out checkpoints of logs of one log directory, and answers one `Checkpointed` for each.
-/// After an error the directory is not to be trusted.
+/// Where there is no room, `checkpoints` still holds all of them, to be abandoned. After any other
+/// error the directory is not to be trusted.
 pub async fn carry_out<E: Env>(
     env: &E,
     directory: &Path,
-    mut checkpoints: Vec<Checkpoint<E>>,
-) -> io::Result<Vec<Checkpointed>> {
+    checkpoints: &mut Vec<Checkpoint<E>>,
+) -> Result<Vec<Checkpointed>, WriteError> {
     let single = checkpoints.len() <= SINGLE_MAX;
-    for checkpoint in &mut checkpoints {
-        checkpoint.write()?;
+    for checkpoint in checkpoints.iter_mut() {
+        checkpoint.write().map_err(WriteError::of_write)?;
         if single {
-            for file in &checkpoint.files {
-                file.sync().await?;
+            for file in checkpoint.index_files.iter().chain(&checkpoint.files) {
+                file.sync().await.map_err(WriteError::of_sync)?;
             }
         }
     }
+    let all = || env.disk().sync_all(directory);
     if !single {
-        env.disk().sync_all(directory).await?;
+        all().await.map_err(WriteError::of_sync)?;
     }
-    for checkpoint in &checkpoints {
-        checkpoint.publish()?;
+    for checkpoint in checkpoints.iter() {
+        checkpoint.publish().map_err(WriteError::of_write)?;
         if single {
-            env.disk().sync_dir(&checkpoint.dir).await?;
+            env.disk().sync_dir(&checkpoint.dir).await.map_err(WriteError::of_sync)?;
         }
     }
     if !single {
-        env.disk().sync_all(directory).await?;
+        all().await.map_err(WriteError::of_sync)?;
     }
-    Ok(checkpoints.into_iter().map(Checkpoint::done).collect())
+    Ok(checkpoints.drain(..).map(Checkpoint::done).collect())
 }

@@ -23,6 +23,7 @@ use crate::types::{LeaderEpoch, Offset, ProducerId, Uuid};
 
 mod append;
 mod crash;
+mod full;
 mod model;
 
 const DIR: &str = "/data/t-0";
@@ -125,7 +126,7 @@ async fn close(mut log: Log<MemoryEnv>) -> Known {
 
 async fn finish(log: &mut Log<MemoryEnv>, checkpoint: sync::Checkpoint<MemoryEnv>) {
     let env = log.env.clone();
-    let done = sync::carry_out(&env, Path::new("/data"), vec![checkpoint]).await.unwrap();
+    let done = sync::carry_out(&env, Path::new("/data"), &mut vec![checkpoint]).await.unwrap();
     done.into_iter().for_each(|done| log.on_checkpointed(done));
 }
 

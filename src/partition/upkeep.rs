@@ -57,6 +57,10 @@ impl<E: Env> Partition<E> {
         self.lock().log.on_checkpointed(done);
     }
 
+    pub fn on_checkpoint_abandoned(&self, abandoned: Checkpoint<E>) {
+        self.lock().log.on_checkpoint_abandoned(abandoned);
+    }
+
     /// Takes no more writes, and asks for a sync of what is not durable yet, before the commit loop
     /// ends.
     pub fn begin_stop(self: &Arc<Self>) {

@@ -22,6 +22,7 @@ use crate::log::append::AppendError;
 use crate::log::commit::{Committer, Dirty, Mark, Offline, Round};
 use crate::log::producers::Origin;
 use crate::log::read::{OutOfRange, ReadError, Wanted};
+use crate::log::write_error::is_no_room;
 use crate::log::{Log, LogConfig, sync};
 use crate::protocol::records::batch::{Batch, BatchError};
 use crate::protocol::records::build::{BatchBuilder, BatchOptions, NewRecord};
@@ -156,6 +157,17 @@ pub enum QuorumError {
     NotLeader { epoch: LeaderEpoch, current: LeaderEpoch },
 }
 
+impl QuorumError {
+    /// Nothing was written, for want of room: it may be asked for again.
+    pub fn is_no_room(&self) -> bool {
+        match self {
+            QuorumError::Append(AppendError::Io(error)) => is_no_room(error),
+            QuorumError::Snapshot(error) => matches!(error, SnapshotError::NoRoom { .. }),
+            _ => false,
+        }
+    }
+}
+
 impl<E: Env> Quorum<E> {
     /// Appends records in one batch, as the leader of `epoch`. Says where they end: once that is
     /// committed, so are they.
@@ -171,7 +183,10 @@ impl<E: Env> Quorum<E> {
         if !replica.raft.is_leader() || current != epoch {
             return Err(QuorumError::NotLeader { epoch, current });
         }
-        let end = replica.append(batch, now_ms)?;
+        let end = replica.append(batch, now_ms).inspect_err(|error| match error {
+            AppendError::Io(error) if is_no_room(error) => self.shared.committer.tell_full(error),
+            _ => {}
+        })?;
         self.shared.committer.mark(&self.shared)?;
         Ok(end)
     }
@@ -233,7 +248,8 @@ impl<E: Env> Quorum<E> {
             let voters = control.voters.before(id.end).filter(|_| control.kraft_version > 0);
             snapshot::encode(id, last_contained_ms, voters, values, now_ms)
         };
-        snapshot::write(env.disk(), dir, id, bytes, env.random_u64() >> 1).await?;
+        let written = snapshot::write(env.disk(), dir, id, bytes, env.random_u64() >> 1).await;
+        written.inspect_err(|error| self.shared.on_unwritten(error))?;
         let mut replica = self.shared.replica();
         replica.snapshots.push(id);
         replica.snapshots.sort_unstable();
@@ -258,8 +274,9 @@ impl<E: Env> Quorum<E> {
         }
         let checkpoint = self.shared.replica().log.begin_close().map_err(io_error("close", dir))?;
         if let Some(checkpoint) = checkpoint {
-            let done = sync::carry_out(env, &options.metadata_dir, vec![checkpoint]).await;
-            for done in done.map_err(io_error("close", dir))? {
+            let mut checkpoints = vec![checkpoint];
+            let done = sync::carry_out(env, &options.metadata_dir, &mut checkpoints).await;
+            for done in done.map_err(|error| io_error("close", dir)(error.into_io()))? {
                 self.shared.replica().log.on_checkpointed(done);
             }
         }
@@ -318,6 +335,17 @@ impl<E: Env> Quorum<E> {
 impl<E: Env> Shared<E> {
     fn replica(&self) -> MutexGuard<'_, Replica<E>> {
         self.replica.lock().expect("nothing panics while it holds the replica")
+    }
+
+    /// A full disk is told, and passes; after a failed sync nothing here is to be trusted.
+    fn on_unwritten(&self, error: &SnapshotError) {
+        match error {
+            SnapshotError::NoRoom { error, .. } => self.committer.tell_full(error),
+            SnapshotError::Io { what: "sync", error, .. } => {
+                self.committer.fail(io::Error::new(error.kind(), error.to_string()));
+            }
+            SnapshotError::Io { .. } | SnapshotError::Damaged { .. } => {}
+        }
     }
 
     /// Tells those who wait. Under the replica's lock, so that ends are told in order.

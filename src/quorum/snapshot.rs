@@ -5,12 +5,14 @@
 //! was synced before it was renamed. Anything else is left over from a crash.
 
 use std::fmt;
-use std::io::{self, IoSlice};
+use std::io;
 use std::path::{Path, PathBuf};
 
 use bytes::{Bytes, BytesMut};
 
 use crate::env::disk::{Disk, File, Open};
+use crate::log::replace;
+use crate::log::write_error::WriteError;
 use crate::protocol::messages::snapshot_footer_record::SnapshotFooterRecord;
 use crate::protocol::messages::snapshot_header_record::SnapshotHeaderRecord;
 use crate::protocol::records::batch::{Batch, BatchError};
@@ -68,6 +70,8 @@ pub struct Contents {
 pub enum SnapshotError {
     #[error("cannot {what} snapshot {}: {error}", path.display())]
     Io { what: &'static str, path: PathBuf, error: io::Error },
+    #[error("no room for snapshot {}: {error}", path.display())]
+    NoRoom { path: PathBuf, error: io::Error },
     #[error("snapshot {} is damaged at byte {at}: {what}", path.display())]
     Damaged { path: PathBuf, at: u64, what: String },
 }
@@ -147,13 +151,15 @@ pub async fn write<D: Disk>(
     let path = dir.join(id.to_string());
     let name = format!("{:020}-{:010}-{unique}{PART_SUFFIX}", id.end.0, id.epoch.0);
     let part = dir.join(name);
-    let failed = |error| SnapshotError::Io { what: "write", path: path.clone(), error };
-    let file = disk.open(&part, Open::OrCreate).map_err(failed)?;
-    file.set_len(0).map_err(failed)?;
-    file.write_at(0, &[IoSlice::new(&bytes)]).map_err(failed)?;
-    file.sync().await.map_err(failed)?;
-    disk.rename(&part, &path).map_err(failed)?;
-    disk.sync_dir(dir).await.map_err(failed)
+    let unwritten = |error| match WriteError::of_write(error) {
+        WriteError::NoRoom(error) => SnapshotError::NoRoom { path: path.clone(), error },
+        WriteError::Failed(error) => SnapshotError::Io { what: "write", path: path.clone(), error },
+    };
+    let unsynced = |error| SnapshotError::Io { what: "sync", path: path.clone(), error };
+    let file = replace::put(disk, &part, &bytes).map_err(unwritten)?;
+    file.sync().await.map_err(unsynced)?;
+    disk.rename(&part, &path).map_err(unwritten)?;
+    disk.sync_dir(dir).await.map_err(unsynced)
 }
 
 pub async fn read<D: Disk>(

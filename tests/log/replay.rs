@@ -59,7 +59,7 @@ async fn rewrite(golden: &Golden, partition: &str, config: LogConfig) -> tempfil
     let end = log.begin_sync(&mut Round::default()).unwrap();
     log.on_synced(end);
     let checkpoint = log.begin_close().unwrap().unwrap();
-    sync::carry_out(&env, dir.path(), vec![checkpoint]).await.unwrap();
+    sync::carry_out(&env, dir.path(), &mut vec![checkpoint]).await.unwrap();
     dir
 }
 

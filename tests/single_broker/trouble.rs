@@ -1,6 +1,7 @@
 //! A disk that is full, a disk that fails: producers are told, nothing that was acknowledged is
 //! lost, and whoever does not need the disk goes on.
 
+use std::fs;
 use std::path::{Path, PathBuf};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -65,6 +66,93 @@ fn a_stop_with_a_full_disk_loses_nothing() {
             node.stop().unwrap();
         }
     }
+}
+
+const OFTEN: [(&str, &str); 2] = [
+    ("log.flush.offset.checkpoint.interval.ms", "0"),
+    ("replica.high.watermark.checkpoint.interval.ms", "20"),
+];
+
+#[test]
+fn checkpoints_wait_for_room_and_nothing_goes_offline() {
+    let (dir, faults) = (tempfile::tempdir().unwrap(), Faults::default());
+    let node = start(dir.path(), &OFTEN, &faults);
+    let mut wire = node.connect();
+    wire.create("t", 1, &[]);
+    wire.append("t", &["a"]);
+    faults.fill_disk_under(dir.path());
+    assert_eq!(code(wire.produce("t", batch(&["b"])).error_code), ErrorCode::KafkaStorageError);
+    assert_eq!(code(wire.try_create("u", 1, &[]).error_code), ErrorCode::KafkaStorageError);
+    // Long enough for both kinds of checkpoints to find no room.
+    thread::sleep(Duration::from_millis(2200));
+    assert_eq!(code(wire.produce("t", batch(&["b"])).error_code), ErrorCode::KafkaStorageError);
+    assert_eq!(wire.read_all("t"), ["a"], "reading goes on");
+    faults.free_disk();
+    assert_eq!(wire.append("t", &["b"]), 1);
+    assert_eq!(code(wire.try_create("u", 1, &[]).error_code), ErrorCode::None);
+    assert_eq!(wire.append("u", &["c"]), 0);
+    let recovery_points = dir.path().join("recovery-point-offset-checkpoint");
+    eventually("the checkpoint that waited is written", || {
+        fs::read_to_string(&recovery_points).is_ok_and(|lines| lines.contains("t 0 2"))
+    });
+    node.stop().unwrap();
+    assert!(dir.path().join(".kafka_cleanshutdown").exists());
+    let node = Node::start(dir.path(), &[]);
+    assert_eq!(node.connect().read_all("t"), ["a", "b"]);
+}
+
+#[test]
+fn a_topic_that_found_no_room_is_served_once_there_is_some() {
+    let (dir, faults) = (tempfile::tempdir().unwrap(), Faults::default());
+    let (first, second, _) = two_directories(dir.path());
+    let (metadata, logs) = (first.to_str().unwrap(), second.to_str().unwrap());
+    let options = [("metadata.log.dir", metadata), ("log.dirs", logs)];
+    let node = start(dir.path(), &options, &faults);
+    faults.fill_disk_under(&second);
+    let mut wire = node.connect();
+    wire.create("t", 1, &[]);
+    assert_eq!(code(wire.produce("t", batch(&["a"])).error_code), ErrorCode::KafkaStorageError);
+    wire.create("gone", 1, &[]);
+    wire.delete("gone");
+    faults.free_disk();
+    eventually("it is opened", || {
+        code(wire.produce("t", batch(&["a"])).error_code) == ErrorCode::None
+    });
+    assert_eq!(wire.read_all("t"), ["a"]);
+    wire.create("gone", 1, &[]);
+    assert_eq!(wire.append("gone", &["b"]), 0);
+    node.stop().unwrap();
+}
+
+#[test]
+fn deleting_topics_frees_a_full_disk() {
+    let (dir, faults) = (tempfile::tempdir().unwrap(), Faults::default());
+    let (first, second, _) = two_directories(dir.path());
+    let (metadata, logs) = (first.to_str().unwrap(), second.to_str().unwrap());
+    let options = [("metadata.log.dir", metadata), ("log.dirs", logs), OFTEN[0], OFTEN[1]];
+    let node = start(dir.path(), &options, &faults);
+    let mut wire = node.connect();
+    wire.create("t", 1, &[]);
+    wire.append("t", &["a"]);
+    let recovery_points = second.join("recovery-point-offset-checkpoint");
+    eventually("a checkpoint speaks of it", || {
+        fs::read_to_string(&recovery_points).is_ok_and(|lines| lines.contains("t 0 1"))
+    });
+    faults.fill_disk_under(&second);
+    let mut other = node.connect();
+    thread::scope(|scope| {
+        scope.spawn(|| wire.delete("t"));
+        eventually("its files are gone before there is room for a checkpoint", || {
+            let names = fs::read_dir(&second).unwrap().map(|entry| entry.unwrap().file_name());
+            !names.into_iter().any(|name| name.to_string_lossy().starts_with("t-0"))
+        });
+        faults.free_disk();
+    });
+    other.create("t", 1, &[]);
+    assert_eq!(other.append("t", &["b"]), 0, "a new log, that no old line speaks of");
+    node.kill();
+    let node = Node::start_in(ottla::env::tokio::TokioEnv::new, configured(dir.path(), &options));
+    assert_eq!(node.unwrap().connect().read_all("t"), ["b"]);
 }
 
 #[test]

@@ -4,12 +4,16 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use crate::log::checkpoint::FormatError;
+use crate::log::write_error::WriteError;
 use crate::types::{NodeId, Uuid};
 
 #[derive(Debug, thiserror::Error)]
 pub enum DirectoryError {
     #[error("cannot {doing} {}: {error}{}", path.display(), advice(error))]
     Io { path: PathBuf, doing: &'static str, error: io::Error },
+    /// It may be tried again.
+    #[error("cannot write {}: {error}{}", path.display(), advice(error))]
+    NoRoom { path: PathBuf, error: io::Error },
     #[error("{}: {error}", path.display())]
     Malformed { path: PathBuf, error: FormatError },
     #[error(
@@ -50,6 +54,13 @@ pub enum DirectoryError {
 
 pub fn io_error(doing: &'static str, path: &Path) -> impl FnOnce(io::Error) -> DirectoryError {
     move |error| DirectoryError::Io { path: path.to_owned(), doing, error }
+}
+
+pub fn write_error(path: &Path) -> impl FnOnce(WriteError) -> DirectoryError {
+    move |error| match error {
+        WriteError::NoRoom(error) => DirectoryError::NoRoom { path: path.to_owned(), error },
+        WriteError::Failed(error) => io_error("write", path)(error),
+    }
 }
 
 pub fn malformed(path: &Path) -> impl FnOnce(FormatError) -> DirectoryError {

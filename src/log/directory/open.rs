@@ -11,7 +11,7 @@ use crate::log::properties::{self, MetaProperties};
 use crate::log::replace;
 use crate::types::{NodeId, Uuid};
 
-use super::error::{DirectoryError, io_error, malformed};
+use super::error::{DirectoryError, io_error, malformed, write_error};
 use super::{Directory, IGNORED, LOCK, read_text};
 
 /// Whose directories are to be opened.
@@ -56,7 +56,7 @@ pub async fn open_all<E: Env>(
                 let file = path.join(properties::FILE_NAME);
                 let text = properties.render();
                 let written = replace::replace(env.disk(), &file, text.as_bytes()).await;
-                written.map_err(io_error("write", &file))?;
+                written.map_err(write_error(&file))?;
                 properties
             }
         };

@@ -145,7 +145,7 @@ impl<E: Env> Quorum<E> {
                     };
                     let path = dir.join(state::FILE_NAME);
                     let replaced = replace::replace(env.disk(), &path, &bytes).await;
-                    replaced.map_err(io_error("write", &path))?;
+                    replaced.map_err(|error| io_error("write", &path)(error.into_io()))?;
                 }
                 // There is nobody else to ask.
                 Effect::RequestVotes(_) => {}

@@ -8,6 +8,7 @@ use ottla::protocol::error::ErrorCode;
 use ottla::protocol::messages::create_topics_request::{
     CreatableTopic, CreatableTopicConfig, CreateTopicsRequest,
 };
+use ottla::protocol::messages::create_topics_response::CreatableTopicResult;
 use ottla::protocol::messages::fetch_request::{FetchPartition, FetchRequest, FetchTopic};
 use ottla::protocol::messages::fetch_response::{FetchResponse, PartitionData};
 use ottla::protocol::messages::init_producer_id_request::InitProducerIdRequest;
@@ -145,6 +146,17 @@ fn values_of(batches: &[Batch]) -> Vec<String> {
 
 impl Wire {
     pub fn create(&mut self, name: &str, partitions: i32, configs: &[(&str, &str)]) -> Uuid {
+        let created = self.try_create(name, partitions, configs);
+        assert_eq!(code(created.error_code), ErrorCode::None);
+        created.topic_id
+    }
+
+    pub fn try_create(
+        &mut self,
+        name: &str,
+        partitions: i32,
+        configs: &[(&str, &str)],
+    ) -> CreatableTopicResult {
         let configs = configs.iter().map(|(name, value)| CreatableTopicConfig {
             name: Text::new(name),
             value: Some(Text::new(value)),
@@ -157,14 +169,7 @@ impl Wire {
             ..CreatableTopic::default()
         };
         let request = CreateTopicsRequest { topics: vec![topic], ..CreateTopicsRequest::default() };
-        let response = self.call(&request, CREATE_TOPICS);
-        assert_eq!(code(response.topics[0].error_code), ErrorCode::None);
-        response.topics[0].topic_id
-    }
-
-    pub fn produce(&mut self, topic: &str, records: Bytes) -> PartitionProduceResponse {
-        let response = self.call(&produce_request(topic, 0, records, -1), PRODUCE);
-        response.responses[0].partition_responses[0].clone()
+        self.call(&request, CREATE_TOPICS).topics.remove(0)
     }
 
     /// The base offset of what must be taken.

@@ -26,6 +26,7 @@ pub struct Faults {
 struct Shared {
     syncs_fail_under: Mutex<Option<PathBuf>>,
     disk_full: AtomicBool,
+    full_under: Mutex<Option<PathBuf>>,
     torn_bytes: AtomicU64,
     read_only: AtomicBool,
     read_ms: AtomicU64,
@@ -60,8 +61,23 @@ impl Faults {
         self.shared.disk_full.store(true, Ordering::SeqCst);
     }
 
+    /// Nothing under `path` can be written or created from now on. What is there can be renamed and
+    /// removed.
+    pub fn fill_disk_under(&self, path: &Path) {
+        *self.shared.full_under.lock().unwrap() = Some(path.to_owned());
+    }
+
     pub fn free_disk(&self) {
         self.shared.disk_full.store(false, Ordering::SeqCst);
+        *self.shared.full_under.lock().unwrap() = None;
+    }
+
+    fn check_room(&self, path: &Path) -> io::Result<()> {
+        let full = self.shared.full_under.lock().unwrap();
+        match &*full {
+            Some(under) if path.starts_with(under) => Err(io::ErrorKind::StorageFull.into()),
+            _ => Ok(()),
+        }
     }
 
     fn check_sync(&self, path: &Path) -> io::Result<()> {
@@ -155,6 +171,7 @@ impl Disk for FaultyDisk {
     fn open(&self, path: &Path, how: Open) -> io::Result<FaultyFile> {
         if how == Open::New || (how == Open::OrCreate && !self.inner.exists(path)?) {
             self.faults.check_change()?;
+            self.faults.check_room(path)?;
         }
         let inner: FileOf<TokioEnv> = self.inner.open(path, how)?;
         Ok(FaultyFile { inner, path: path.into(), faults: self.faults.clone() })
@@ -162,6 +179,9 @@ impl Disk for FaultyDisk {
 
     fn create_dir_all(&self, path: &Path) -> io::Result<()> {
         self.faults.check_change()?;
+        if !self.inner.exists(path)? {
+            self.faults.check_room(path)?;
+        }
         self.inner.create_dir_all(path)
     }
 
@@ -223,6 +243,7 @@ impl File for FaultyFile {
 
     fn write_at(&self, at: u64, parts: &[IoSlice<'_>]) -> io::Result<()> {
         self.faults.check_change()?;
+        self.faults.check_room(&self.path)?;
         let Err(fitting) = self.faults.check_write(&self.path) else {
             return self.inner.write_at(at, parts);
         };

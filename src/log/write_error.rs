@@ -1,0 +1,54 @@
+//! Why something could not be written, and whether to try again.
+//!
+//! A full disk passes: who writes checkpoints waits for room, and nothing is lost meanwhile. A sync
+//! that failed is never tried again, whatever it says: what it was to cover may be gone.
+
+use std::io;
+
+#[derive(Debug, thiserror::Error)]
+pub enum WriteError {
+    /// Nothing of it counts as written. Later there may be room.
+    #[error("{0}")]
+    NoRoom(io::Error),
+    /// What was written is not to be trusted.
+    #[error("{0}")]
+    Failed(io::Error),
+}
+
+impl WriteError {
+    /// Of any call but a sync.
+    pub fn of_write(error: io::Error) -> WriteError {
+        if is_no_room(&error) { WriteError::NoRoom(error) } else { WriteError::Failed(error) }
+    }
+
+    pub fn of_sync(error: io::Error) -> WriteError {
+        WriteError::Failed(error)
+    }
+
+    pub fn into_io(self) -> io::Error {
+        match self {
+            WriteError::NoRoom(error) | WriteError::Failed(error) => error,
+        }
+    }
+}
+
+/// The disk, or what we may have of it, is full.
+pub fn is_no_room(error: &io::Error) -> bool {
+    matches!(error.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_a_write_may_be_tried_again_and_only_for_want_of_room() {
+        let error = |kind: io::ErrorKind| io::Error::from(kind);
+        for kind in [io::ErrorKind::StorageFull, io::ErrorKind::QuotaExceeded] {
+            assert!(matches!(WriteError::of_write(error(kind)), WriteError::NoRoom(_)));
+            assert!(matches!(WriteError::of_sync(error(kind)), WriteError::Failed(_)));
+        }
+        let other = error(io::ErrorKind::ReadOnlyFilesystem);
+        assert!(matches!(WriteError::of_write(other), WriteError::Failed(_)));
+    }
+}
