@@ -172,6 +172,11 @@ impl Wire {
         self.call(&request, CREATE_TOPICS).topics.remove(0)
     }
 
+    pub fn produce(&mut self, topic: &str, records: Bytes) -> PartitionProduceResponse {
+        let response = self.call(&produce_request(topic, 0, records, -1), PRODUCE);
+        response.responses[0].partition_responses[0].clone()
+    }
+
     /// The base offset of what must be taken.
     pub fn append(&mut self, topic: &str, values: &[&str]) -> i64 {
         let answer = self.produce(topic, batch(values));
