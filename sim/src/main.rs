@@ -13,6 +13,8 @@ mod clock;
 #[cfg(madsim)]
 mod commands;
 #[cfg(madsim)]
+mod coverage;
+#[cfg(madsim)]
 mod disk;
 #[cfg(madsim)]
 mod env;

@@ -78,6 +78,20 @@ pub struct Burst {
 }
 
 impl Plan {
+    /// A field that a plan of this format does not have yet takes its default; one that it has no
+    /// more is passed over.
+    pub fn parse(text: &str) -> Result<Plan, String> {
+        let value: serde_json::Value =
+            serde_json::from_str(text).map_err(|error| error.to_string())?;
+        let format = value.get("format").and_then(serde_json::Value::as_u64);
+        if format != Some(FORMAT.into()) {
+            let format =
+                format.map_or("no format".to_string(), |format| format!("format {format}"));
+            return Err(format!("it has {format}, and this simulator runs format {FORMAT}"));
+        }
+        serde_json::from_value(value).map_err(|error| error.to_string())
+    }
+
     pub fn hosts(&self) -> usize {
         self.reader() + 1
     }

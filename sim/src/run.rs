@@ -17,6 +17,7 @@ use crate::broker;
 use crate::check::ghost::{DATA_DIR, Ghost};
 use crate::check::log::{self, Summary};
 use crate::check::{Invariant, Violation};
+use crate::coverage;
 use crate::disk::files_below;
 use crate::env::SimEnv;
 use crate::history::Entry;
@@ -54,7 +55,7 @@ pub struct Failure {
     pub events: Vec<String>,
 }
 
-#[derive(Clone, Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub struct Report {
     pub seed: u64,
     pub hash: u64,
@@ -64,6 +65,8 @@ pub struct Report {
     pub unknown: u64,
     pub refused: u64,
     pub faults: BTreeMap<Class, u64>,
+    /// What else came about, and how often. What could have and did not is there with 0.
+    pub coverage: BTreeMap<String, u64>,
     pub failure: Option<Failure>,
 }
 
@@ -107,6 +110,7 @@ fn run_here(plan: Plan) -> (Report, Vec<Entry>) {
         Failure { events, ..failure }
     });
     let faults = remains.faults.lock().unwrap_or_else(|poisoned| poisoned.into_inner()).clone();
+    let entries = remains.stage.history.entries();
     let report = Report {
         seed,
         hash: world.trace.hash(),
@@ -116,9 +120,10 @@ fn run_here(plan: Plan) -> (Report, Vec<Entry>) {
         unknown: summary.unknown,
         refused: summary.refused,
         faults,
+        coverage: coverage::of(&entries),
         failure,
     };
-    (report, remains.stage.history.entries())
+    (report, entries)
 }
 
 async fn scenario(plan: Arc<Plan>, remains: Remains) -> Result<Summary, Failure> {
