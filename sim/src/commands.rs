@@ -12,11 +12,13 @@ use crate::plan::fault::Class;
 
 mod batch;
 mod canary;
+mod corpus;
 mod determinism;
 mod process;
 mod remains;
 mod replay;
 mod run;
+mod shrink;
 mod summary;
 
 #[derive(Parser)]
@@ -32,6 +34,10 @@ enum Verb {
     Run(run::Arguments),
     /// Run one seed here, and tell all about it
     Replay(replay::Arguments),
+    /// Make a failing plan small
+    Shrink(shrink::Arguments),
+    /// Run the plans that once failed
+    Corpus(corpus::Arguments),
     /// Run each seed in two processes and compare everything that happened
     Determinism(batch::Arguments),
     /// Run seeds whose disk lies: each must fail, or the alarm is broken
@@ -47,6 +53,8 @@ pub fn main() -> i32 {
     match Cli::parse().command {
         Verb::Run(arguments) => run::run(&arguments),
         Verb::Replay(arguments) => replay::replay(&arguments),
+        Verb::Shrink(arguments) => shrink::shrink(&arguments),
+        Verb::Corpus(arguments) => corpus::replay(&arguments),
         Verb::Determinism(arguments) => determinism::compare(&arguments),
         Verb::Canary(arguments) => canary::run(&arguments),
         Verb::List => list(),

@@ -29,6 +29,8 @@ mod plan;
 #[cfg(madsim)]
 mod run;
 #[cfg(madsim)]
+mod shrink;
+#[cfg(madsim)]
 mod trace;
 #[cfg(madsim)]
 mod workload;

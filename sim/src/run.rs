@@ -55,6 +55,15 @@ pub struct Failure {
     pub events: Vec<String>,
 }
 
+const VACUOUS: &str = "a vacuous run";
+
+impl Failure {
+    /// Nothing was wrong, but nothing was proved.
+    pub fn is_vacuous(&self) -> bool {
+        self.kind == Kind::Harness && self.evidence.starts_with(VACUOUS)
+    }
+}
+
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub struct Report {
     pub seed: u64,
@@ -262,7 +271,7 @@ fn vacuous(
     } else {
         return Ok(());
     };
-    Err(failure(Kind::Harness, None, format!("a vacuous run: {lacks}")))
+    Err(failure(Kind::Harness, None, format!("{VACUOUS}: {lacks}")))
 }
 
 fn failure(kind: Kind, invariant: Option<Invariant>, evidence: String) -> Failure {
