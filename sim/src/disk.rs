@@ -21,7 +21,7 @@ use self::volume::Volume;
 use crate::agenda::Agenda;
 use crate::chance::Chance;
 use crate::clock::NodeClock;
-use crate::trace::Trace;
+use crate::trace::{Trace, What};
 
 pub mod image;
 pub mod loss;
@@ -190,7 +190,7 @@ impl NodeDisk {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn record(&self, what: String) {
+    fn record(&self, what: impl Into<What>) {
         self.trace.record(self.agenda.now(), &self.name, what);
     }
 }
@@ -350,8 +350,12 @@ impl SimFile {
         &self.handle.disk
     }
 
-    fn record(&self, what: String) {
-        self.disk().node.record(format!("{what} of {}", self.handle.ino.0));
+    fn record(&self, what: What) {
+        self.disk().node.record(what);
+    }
+
+    fn ino(&self) -> u64 {
+        self.handle.ino.0
     }
 }
 
@@ -366,20 +370,19 @@ impl File for SimFile {
         state.strikes(Fault::FailWrite)?;
         state.volume.set_len(self.handle.ino, len, wall_ms);
         drop(state);
-        self.record(format!("set len {len}"));
+        self.record(What::SetLen { ino: self.ino(), len });
         Ok(())
     }
 
     fn write_at(&self, at: u64, parts: &[IoSlice<'_>]) -> io::Result<()> {
-        let data =
-            Bytes::from(parts.iter().flat_map(|part| part.iter()).copied().collect::<Vec<u8>>());
+        let data = Bytes::from(parts.iter().map(|part| &part[..]).collect::<Vec<_>>().concat());
         let (len, wall_ms) = (data.len(), self.disk().node.clock.wall_ms());
         let mut state = self.disk().alive()?;
         let struck = state.strikes(Fault::FailWrite);
         let tried = if struck.is_err() { state.chance.index(len + 1) } else { len };
         let written = state.volume.write(self.handle.ino, at, data.slice(..tried), wall_ms);
         drop(state);
-        self.record(format!("write {written} at {at}"));
+        self.record(What::Write { ino: self.ino(), at, bytes: written as u64 });
         struck?;
         if written < len { Err(ErrorKind::StorageFull.into()) } else { Ok(()) }
     }
@@ -418,12 +421,12 @@ impl File for SimFile {
             let mut loss = Loss::draw(Persona::Scattered, 0, chance);
             volume.fail_sync(self.handle.ino, upto, &mut loss);
             drop(state);
-            self.record("failed sync".to_string());
+            self.record(What::from(format!("failed sync of {}", self.ino())));
             return Err(error);
         }
         state.volume.finish_sync(self.handle.ino, upto);
         drop(state);
-        self.record("sync".to_string());
+        self.record(What::Sync { ino: self.ino() });
         Ok(())
     }
 }

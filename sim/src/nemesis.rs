@@ -74,7 +74,7 @@ impl Nemesis {
     }
 
     fn heal(&self, plan: &Plan) {
-        self.world.record("nemesis", "heal".to_string());
+        self.world.record("nemesis", "heal");
         self.world.wires.heal();
         for (broker, planned) in plan.brokers.iter().enumerate() {
             self.world.disk(broker).stall(Duration::ZERO);

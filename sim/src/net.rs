@@ -165,7 +165,7 @@ impl AsyncWrite for SimWriter {
         cx: &mut Context<'_>,
         parts: &[IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        let data: Vec<u8> = parts.iter().flat_map(|part| part.iter()).copied().collect();
+        let data = parts.iter().map(|part| &part[..]).collect::<Vec<_>>().concat();
         self.socket.poll_write(&data, cx)
     }
 

@@ -21,7 +21,7 @@ use crate::disk::loss::Persona;
 use crate::env::{Process, SimEnv};
 use crate::net::SimNet;
 use crate::net::wires::Wires;
-use crate::trace::Trace;
+use crate::trace::{Probe, Trace, What};
 
 /// What runs on a node, each time it starts. An `Err` says why it stopped by itself.
 pub type Program = Arc<dyn Fn(SimEnv) -> Running + Send + Sync>;
@@ -41,7 +41,7 @@ pub struct World {
 }
 
 struct Node {
-    name: String,
+    name: Arc<str>,
     program: Program,
     clock: NodeClock,
     disk: NodeDisk,
@@ -90,7 +90,7 @@ impl World {
         let disk = NodeDisk::new(name, agenda, trace, clock.clone(), disk_bytes, drawn);
         let mut nodes = self.nodes();
         assert_eq!(nodes.len(), index);
-        let name = name.to_string();
+        let name = name.into();
         let (host, exits) = (None, vec![]);
         nodes.push(Node { name, program, clock, disk, incarnations: 0, host, exits });
         index
@@ -123,7 +123,7 @@ impl World {
                 incarnation,
             )),
         };
-        self.record(&state.name, format!("start {incarnation}"));
+        self.record(&state.name, What::Start { incarnation });
         let running = (state.program)(SimEnv::new(process));
         let world = self.clone();
         drop(nodes);
@@ -138,7 +138,7 @@ impl World {
     pub fn kill(&self, node: usize, how: Kill) {
         let mut nodes = self.nodes();
         let state = &mut nodes[node];
-        self.record(&state.name, format!("kill {how:?}"));
+        self.record(&state.name, What::Kill(format!("{how:?}")));
         let host = state.host.take();
         match how {
             Kill::Process => {
@@ -158,11 +158,11 @@ impl World {
 
     /// The process stops running, as under SIGSTOP. Its kernel goes on.
     pub fn pause(&self, node: usize) {
-        self.with_host(node, "pause", |handle, host| handle.pause(host.id()));
+        self.with_host(node, What::Pause, |handle, host| handle.pause(host.id()));
     }
 
     pub fn resume(&self, node: usize) {
-        self.with_host(node, "resume", |handle, host| handle.resume(host.id()));
+        self.with_host(node, What::Resume, |handle, host| handle.resume(host.id()));
     }
 
     #[cfg_attr(not(test), allow(dead_code, reason = "tests look"))]
@@ -178,7 +178,7 @@ impl World {
         self.nodes()[node].clock.clone()
     }
 
-    pub fn name(&self, node: usize) -> String {
+    pub fn name(&self, node: usize) -> Arc<str> {
         self.nodes()[node].name.clone()
     }
 
@@ -188,14 +188,14 @@ impl World {
     }
 
     pub fn observe(&self, node: usize, event: Event) {
-        self.record(&self.name(node), format!("{event:?}"));
+        self.record(&self.name(node), What::Probe(Probe(event.clone())));
         let observer = self.observer.lock().unwrap().clone();
         if let Some(observer) = observer {
             observer(self, node, &event);
         }
     }
 
-    pub fn record(&self, place: &str, what: String) {
+    pub fn record(&self, place: &str, what: impl Into<What>) {
         self.trace.record(self.agenda.now(), place, what);
     }
 
@@ -209,16 +209,16 @@ impl World {
         if state.incarnations != incarnation || state.host.is_none() {
             return;
         }
-        self.record(&state.name, format!("exit {exit:?}"));
+        self.record(&state.name, What::Exit(exit.clone()));
         state.exits.push(exit);
         drop(nodes);
         self.kill(node, Kill::Process);
     }
 
-    fn with_host(&self, node: usize, what: &str, turn: impl FnOnce(&Handle, &NodeHandle)) {
+    fn with_host(&self, node: usize, what: What, turn: impl FnOnce(&Handle, &NodeHandle)) {
         let nodes = self.nodes();
         if let Some(host) = &nodes[node].host {
-            self.record(&nodes[node].name, what.to_string());
+            self.record(&nodes[node].name, what);
             turn(&Handle::current(), host);
         }
     }

@@ -18,7 +18,7 @@ use super::link::Links;
 use super::socket::Socket;
 use crate::agenda::Agenda;
 use crate::chance::{Chance, Subsystem};
-use crate::trace::Trace;
+use crate::trace::{Trace, What};
 
 const BACKLOG_LEN_MAX: usize = 1024;
 
@@ -242,7 +242,7 @@ impl Wires {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn record(&self, what: String) {
+    fn record(&self, what: impl Into<What>) {
         self.trace.record(self.agenda.now(), "net", what);
     }
 
@@ -326,7 +326,8 @@ impl Wires {
         let end = &mut ends[side];
         match (end.life, load) {
             (Life::Open, Load::Data(data)) => {
-                self.record(format!("{} bytes to {} on {id}", data.len(), end.address));
+                let (to, bytes) = (end.address, data.len() as u64);
+                self.record(What::Arrive { connection: id, to, bytes });
                 end.received.push_back(data);
                 wake(&mut end.reader);
             }
