@@ -2,11 +2,14 @@
 //!
 //! Invariant: bytes at or above `len` are zero, so that growing shows zeroes and not the past.
 
+use std::sync::Arc;
+
 use bytes::BytesMut;
 
 const PAGE_BYTES: usize = 4096;
 
-type Page = Box<[u8; PAGE_BYTES]>;
+/// Shared until it is written: after a power loss the page cache is what the disk is.
+type Page = Arc<[u8; PAGE_BYTES]>;
 
 #[derive(Clone, Default)]
 pub struct Image {
@@ -30,7 +33,7 @@ impl Image {
             if within != 0
                 && let Some(Some(page)) = self.pages.get_mut(pages - 1)
             {
-                page[within..].fill(0);
+                Arc::make_mut(page)[within..].fill(0);
             }
         }
         self.len = len;
@@ -48,9 +51,9 @@ impl Image {
             }
             let page = self.pages[page].get_or_insert_with(|| {
                 self.allocated_pages += 1;
-                Box::new([0; PAGE_BYTES])
+                Arc::new([0; PAGE_BYTES])
             });
-            page[within..within + part.len()].copy_from_slice(&data[part]);
+            Arc::make_mut(page)[within..within + part.len()].copy_from_slice(&data[part]);
         }
     }
 

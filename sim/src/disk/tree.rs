@@ -19,6 +19,15 @@ pub struct Tree {
     dirs: BTreeMap<Ino, Dir>,
     journal: Vec<(u64, Op)>,
     inos: u64,
+    references: References,
+}
+
+/// How many names, durable ones too, and pending changes lead to each inode.
+#[derive(Default)]
+struct References {
+    counts: BTreeMap<Ino, u32>,
+    /// Those that lost their last one, and may have got another since.
+    lost: Vec<Ino>,
 }
 
 #[derive(Default)]
@@ -44,7 +53,7 @@ pub struct Place {
 impl Default for Tree {
     fn default() -> Tree {
         let dirs = BTreeMap::from([(ROOT, Dir::default())]);
-        Tree { dirs, journal: vec![], inos: 0 }
+        Tree { dirs, journal: vec![], inos: 0, references: References::default() }
     }
 }
 
@@ -113,6 +122,7 @@ impl Tree {
             &mut self.dirs.get_mut(&place.dir).expect("a place is in a directory").entries;
         let ino = entries.remove(&place.name).expect("the caller has looked");
         self.note(seq, Op::Unlink { place, ino });
+        self.references.drop(ino);
     }
 
     pub fn rename(&mut self, seq: u64, from: Place, to: Place) {
@@ -120,19 +130,24 @@ impl Tree {
         let ino = entries.remove(&from.name).expect("the caller has looked");
         self.insert(&to, ino);
         self.note(seq, Op::Rename { from, to, ino });
+        self.references.drop(ino);
     }
 
     fn note(&mut self, seq: u64, op: Op) {
+        self.references.add(op.ino());
         self.journal.push((seq, op));
         if self.journal.len() > JOURNAL_LEN_MAX {
             let (_, oldest) = self.journal.remove(0);
-            oldest.apply(&mut self.dirs);
+            oldest.apply(&mut self.dirs, &mut self.references);
         }
     }
 
     fn insert(&mut self, place: &Place, ino: Ino) {
         let dir = self.dirs.get_mut(&place.dir).expect("a place is in a directory");
-        dir.entries.insert(place.name.clone(), ino);
+        self.references.add(ino);
+        if let Some(replaced) = dir.entries.insert(place.name.clone(), ino) {
+            self.references.drop(replaced);
+        }
     }
 
     /// A sync of `dir`, or of everything, ended: what was done before `upto` is durable.
@@ -161,13 +176,18 @@ impl Tree {
         }
         let reachable = self.referenced();
         self.dirs.retain(|ino, _| reachable.contains(ino));
+        self.references = References::default();
+        for dir in self.dirs.values() {
+            let children = dir.entries.values().chain(dir.durable.values());
+            children.for_each(|ino| self.references.add(*ino));
+        }
     }
 
     /// Moves the changes that `covered` accepts from the journal to the durable view, in order.
     fn keep(&mut self, mut covered: impl FnMut(u64, &Op) -> bool) {
         for (seq, op) in std::mem::take(&mut self.journal) {
             if covered(seq, &op) {
-                op.apply(&mut self.dirs);
+                op.apply(&mut self.dirs, &mut self.references);
             } else {
                 self.journal.push((seq, op));
             }
@@ -175,7 +195,7 @@ impl Tree {
     }
 
     /// Every inode that a name, durable or not, or a pending change still leads to.
-    pub fn referenced(&self) -> BTreeSet<Ino> {
+    fn referenced(&self) -> BTreeSet<Ino> {
         let mut found = BTreeSet::from([ROOT]);
         let mut unvisited = vec![ROOT];
         unvisited.extend(self.journal.iter().map(|(_, op)| op.ino()));
@@ -194,8 +214,38 @@ impl Tree {
         self.journal.first().map(|(seq, _)| *seq)
     }
 
-    pub fn forget_dirs(&mut self, referenced: &BTreeSet<Ino>) {
-        self.dirs.retain(|ino, _| referenced.contains(ino));
+    pub fn is_referenced(&self, ino: Ino) -> bool {
+        ino == ROOT || self.references.counts.contains_key(&ino)
+    }
+
+    /// An inode that nothing leads to any more, once.
+    pub fn forget_one(&mut self) -> Option<Ino> {
+        loop {
+            let ino = self.references.lost.pop()?;
+            if self.is_referenced(ino) {
+                continue;
+            }
+            if let Some(dir) = self.dirs.remove(&ino) {
+                let children = dir.entries.values().chain(dir.durable.values());
+                children.for_each(|child| self.references.drop(*child));
+            }
+            return Some(ino);
+        }
+    }
+}
+
+impl References {
+    fn add(&mut self, ino: Ino) {
+        *self.counts.entry(ino).or_default() += 1;
+    }
+
+    fn drop(&mut self, ino: Ino) {
+        let count = self.counts.get_mut(&ino).expect("counted when it was made");
+        *count -= 1;
+        if *count == 0 {
+            self.counts.remove(&ino);
+            self.lost.push(ino);
+        }
     }
 }
 
@@ -213,29 +263,31 @@ impl Op {
         }
     }
 
-    fn apply(self, dirs: &mut BTreeMap<Ino, Dir>) {
-        let mut link = |place: Place, ino| {
-            if let Some(dir) = dirs.get_mut(&place.dir) {
-                dir.durable.insert(place.name, ino);
-            }
+    /// What was pending is durable, and pending no more.
+    fn apply(self, dirs: &mut BTreeMap<Ino, Dir>, references: &mut References) {
+        let ino = self.ino();
+        let (linked, unlinked) = match self {
+            Op::Link { place, .. } => (Some(place), None),
+            Op::Rename { from, to, .. } => (Some(to), Some(from)),
+            Op::Unlink { place, .. } => (None, Some(place)),
         };
-        match self {
-            Op::Link { place, ino } => link(place, ino),
-            Op::Rename { from, to, ino } => {
-                link(to, ino);
-                unlink(dirs, &from, ino);
+        if let Some(place) = linked
+            && let Some(dir) = dirs.get_mut(&place.dir)
+        {
+            references.add(ino);
+            if let Some(replaced) = dir.durable.insert(place.name, ino) {
+                references.drop(replaced);
             }
-            Op::Unlink { place, ino } => unlink(dirs, &place, ino),
         }
-    }
-}
-
-/// Only the inode that is meant: the name may have been given to another since.
-fn unlink(dirs: &mut BTreeMap<Ino, Dir>, place: &Place, ino: Ino) {
-    if let Some(dir) = dirs.get_mut(&place.dir)
-        && dir.durable.get(&place.name) == Some(&ino)
-    {
-        dir.durable.remove(&place.name);
+        // Only the inode that is meant: the name may have been given to another since.
+        if let Some(place) = unlinked
+            && let Some(dir) = dirs.get_mut(&place.dir)
+            && dir.durable.get(&place.name) == Some(&ino)
+        {
+            dir.durable.remove(&place.name);
+            references.drop(ino);
+        }
+        references.drop(ino);
     }
 }
 
@@ -309,6 +361,39 @@ mod tests {
         assert!(tree.referenced().contains(&file), "its durable name still leads to it");
         tree.power_loss(|_, _| false);
         assert_eq!(tree.find(Path::new("/x")), Some(file));
+    }
+
+    #[test]
+    fn what_is_forgotten_is_what_nothing_leads_to() {
+        use crate::chance::{Chance, Subsystem};
+        let mut chance = Chance::stream(1, Subsystem::Disk, 0, 0);
+        let (mut tree, mut made) = (Tree::default(), BTreeSet::from([ROOT]));
+        let paths = ["/a", "/b", "/c", "/a/x", "/b/x", "/c/y", "/a/x/z", "/b/x/z"];
+        for seq in 0..3000 {
+            let [path, other] = [(); 2].map(|()| Path::new(*chance.pick(&paths)));
+            let (from, to) = (tree.place(path), tree.place(other));
+            match (chance.index(12), from, to) {
+                (0..4, Some(place), _) if tree.at(&place).is_none() => {
+                    made.insert(tree.create(seq, place, chance.happens(0.5)));
+                }
+                (4..6, Some(place), _) if tree.at(&place).is_some() => tree.unlink(seq, place),
+                (6..9, Some(from), Some(to)) if tree.at(&from).is_some() && from != to => {
+                    if !tree.contains(tree.at(&from).unwrap(), to.dir) {
+                        tree.rename(seq, from, to);
+                    }
+                }
+                (9, ..) => tree.commit(tree.find(path).filter(|ino| tree.is_dir(*ino)), seq + 1),
+                (10, ..) if chance.happens(0.1) => {
+                    tree.power_loss(|seq, _| seq % 3 > 0);
+                    made = tree.referenced();
+                }
+                _ => {}
+            }
+            while let Some(forgotten) = tree.forget_one() {
+                assert!(made.remove(&forgotten), "forgotten twice");
+            }
+            assert_eq!(made, tree.referenced());
+        }
     }
 
     #[test]

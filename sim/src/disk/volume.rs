@@ -92,7 +92,7 @@ impl Volume {
         *handles -= 1;
         if *handles == 0 {
             self.open.remove(&ino);
-            self.collect();
+            self.free(ino);
         }
     }
 
@@ -301,9 +301,10 @@ impl Volume {
 
     /// The process died and the kernel did not: the page cache stays.
     pub fn process_crash(&mut self) {
-        self.open.clear();
         self.locked.clear();
-        self.collect();
+        for ino in std::mem::take(&mut self.open).into_keys() {
+            self.free(ino);
+        }
     }
 
     /// Every change that no sync covers survives or not, as `persona` and chance have it.
@@ -312,7 +313,7 @@ impl Volume {
         self.locked.clear();
         let cut = self.cut(persona, chance);
         self.tree.power_loss(|seq, _| persona.keeps_name(seq, cut, chance));
-        self.collect();
+        self.files.retain(|ino, _| self.tree.is_referenced(*ino));
         for file in self.files.values_mut() {
             let mut loss = Loss::draw(persona, cut, chance);
             let pending: Vec<_> = file.pending.drain(..).collect();
@@ -399,11 +400,18 @@ impl Volume {
 
     /// Frees what no name, no pending change and no handle leads to.
     fn collect(&mut self) {
-        let mut referenced = self.tree.referenced();
-        self.tree.forget_dirs(&referenced);
-        referenced.extend(self.open.keys());
-        self.files.retain(|ino, _| referenced.contains(ino));
-        self.used_bytes = self.files.values().map(|file| file.cache.allocated_bytes()).sum();
+        while let Some(ino) = self.tree.forget_one() {
+            self.free(ino);
+        }
+    }
+
+    fn free(&mut self, ino: Ino) {
+        if !self.tree.is_referenced(ino)
+            && !self.open.contains_key(&ino)
+            && let Some(file) = self.files.remove(&ino)
+        {
+            self.used_bytes -= file.cache.allocated_bytes();
+        }
     }
 
     /// Why `path` is not there: something on the way to it is a file, or is missing.
