@@ -14,15 +14,15 @@ use crate::env::clock::Clock;
 use crate::env::net::Net;
 use crate::protocol::api::ApiKey;
 use crate::protocol::error::ErrorCode;
-use crate::protocol::messages::create_topics_request::{
-    CreatableTopic, CreatableTopicConfig, CreateTopicsRequest,
-};
 use crate::protocol::messages::metadata_request::{MetadataRequest, MetadataRequestTopic};
+use crate::protocol::messages::metadata_response::MetadataResponseTopic;
 use crate::protocol::wire::{DecodeError, EncodeError, Request, Text};
 use crate::types::{NodeId, Uuid};
 
+pub mod admin;
 pub mod connection;
 pub mod fetch;
+pub mod fetch_session;
 pub mod producer;
 
 #[derive(Clone, Debug)]
@@ -195,37 +195,25 @@ impl<E: Env> Client<E> {
         Err(CallError::Unreachable { tried: format!("{candidates:?}"), source: last })
     }
 
-    /// Creates a topic and gives its id.
-    pub async fn create_topic(
-        &mut self,
-        name: &str,
-        partitions: i32,
-        configs: &[(&str, &str)],
-    ) -> Result<Uuid, CallError> {
-        let config = |(name, value): &(&str, &str)| CreatableTopicConfig {
-            name: Text::new(name),
-            value: Some(Text::new(value)),
-        };
-        let topic = CreatableTopic {
-            name: Text::new(name),
-            num_partitions: partitions,
-            replication_factor: -1,
-            configs: configs.iter().map(config).collect(),
-            ..CreatableTopic::default()
-        };
-        let request = CreateTopicsRequest { topics: vec![topic], ..CreateTopicsRequest::default() };
-        let response = self.call(None, &request).await?;
-        let created = response.topics.first().ok_or(CallError::Missing)?;
-        refusal(created.error_code)?;
-        Ok(created.topic_id)
-    }
-
     /// What the brokers say of a topic. Learns the brokers' addresses on the way.
     pub async fn topic(&mut self, name: &str) -> Result<Topic, CallError> {
-        let asked =
-            MetadataRequestTopic { name: Some(Text::new(name)), ..MetadataRequestTopic::default() };
+        let name = Some(Text::new(name));
+        let asked = MetadataRequestTopic { name, ..MetadataRequestTopic::default() };
+        let found = self.metadata(Some(vec![asked])).await?;
+        read_topic(found.first().ok_or(CallError::Missing)?)
+    }
+
+    /// All topics. Learns the brokers' addresses on the way.
+    pub async fn topics(&mut self) -> Result<Vec<Topic>, CallError> {
+        self.metadata(None).await?.iter().map(read_topic).collect()
+    }
+
+    async fn metadata(
+        &mut self,
+        topics: Option<Vec<MetadataRequestTopic>>,
+    ) -> Result<Vec<MetadataResponseTopic>, CallError> {
         let request = MetadataRequest {
-            topics: Some(vec![asked]),
+            topics,
             allow_auto_topic_creation: false,
             ..MetadataRequest::default()
         };
@@ -234,14 +222,18 @@ impl<E: Env> Client<E> {
             let port = u16::try_from(broker.port).unwrap_or_default();
             self.brokers.insert(NodeId(broker.node_id), (broker.host.as_str().to_string(), port));
         }
-        let topic = response.topics.first().ok_or(CallError::Missing)?;
-        refusal(topic.error_code)?;
-        let mut leaders = vec![None; topic.partitions.len()];
-        for partition in &topic.partitions {
-            let index = usize::try_from(partition.partition_index).unwrap_or(usize::MAX);
-            let leader = leaders.get_mut(index).ok_or(CallError::Missing)?;
-            *leader = (partition.leader_id >= 0).then_some(NodeId(partition.leader_id));
-        }
-        Ok(Topic { name: name.to_string(), id: topic.topic_id, leaders })
+        Ok(response.topics)
     }
+}
+
+fn read_topic(topic: &MetadataResponseTopic) -> Result<Topic, CallError> {
+    refusal(topic.error_code)?;
+    let mut leaders = vec![None; topic.partitions.len()];
+    for partition in &topic.partitions {
+        let index = usize::try_from(partition.partition_index).unwrap_or(usize::MAX);
+        let leader = leaders.get_mut(index).ok_or(CallError::Missing)?;
+        *leader = (partition.leader_id >= 0).then_some(NodeId(partition.leader_id));
+    }
+    let name = topic.name.as_ref().ok_or(CallError::Missing)?.as_str().to_string();
+    Ok(Topic { name, id: topic.topic_id, leaders })
 }

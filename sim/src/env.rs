@@ -39,12 +39,6 @@ impl SimEnv {
         SimEnv { process: Arc::new(process) }
     }
 
-    /// Notes in the trace what this process was told.
-    pub fn note(&self, what: String) {
-        let Process { world, node, .. } = &*self.process;
-        world.record(&world.name(*node), what);
-    }
-
     pub fn agenda(&self) -> &Agenda {
         &self.process.world.agenda
     }

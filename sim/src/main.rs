@@ -33,6 +33,8 @@ mod shrink;
 #[cfg(madsim)]
 mod trace;
 #[cfg(madsim)]
+mod witness;
+#[cfg(madsim)]
 mod workload;
 #[cfg(madsim)]
 mod world;

@@ -9,11 +9,13 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
+use self::clients::{ProducerPlan, TopicPlan};
 use self::fault::Planned;
 use crate::disk::Temper;
 use crate::net::link::Link;
 use crate::world::{Hardware, Kill};
 
+pub mod clients;
 pub mod draw;
 pub mod fault;
 
@@ -46,35 +48,6 @@ pub struct BrokerPlan {
     pub temper: Temper,
     /// By Kafka's names.
     pub options: BTreeMap<String, String>,
-}
-
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct TopicPlan {
-    pub name: String,
-    pub partitions: u32,
-    pub configs: BTreeMap<String, String>,
-}
-
-/// One idempotent producer with acks=all.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct ProducerPlan {
-    /// Index into the plan's topics.
-    pub topic: usize,
-    pub partition: u32,
-    pub in_flight: usize,
-    /// gzip, snappy, lz4, zstd or none.
-    pub compression: String,
-    pub bursts: Vec<Burst>,
-}
-
-/// Batches that are handed to the producer at once.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct Burst {
-    /// After the burst before it was settled.
-    pub after_ms: u64,
-    /// The records of each batch.
-    pub batches: Vec<u32>,
-    pub value_bytes: u32,
 }
 
 impl Plan {

@@ -22,10 +22,11 @@ use crate::disk::files_below;
 use crate::env::SimEnv;
 use crate::history::Entry;
 use crate::nemesis::Nemesis;
+use crate::net::address_of;
 use crate::plan::Plan;
 use crate::plan::fault::Class;
 use crate::trace;
-use crate::workload::{self, Stage};
+use crate::workload::{self, Stage, consume, last, produce};
 use crate::world::{Hardware, Program, Running, World};
 
 /// Once healed, everything that was begun must end within this.
@@ -83,7 +84,7 @@ pub struct Report {
 #[derive(Clone, Default)]
 struct Remains {
     world: Arc<Mutex<Option<World>>>,
-    stage: Arc<Stage>,
+    stage: Arc<Mutex<Option<Arc<Stage>>>>,
     faults: Arc<Mutex<BTreeMap<Class, u64>>>,
     panic: Arc<Mutex<String>>,
 }
@@ -119,7 +120,8 @@ fn run_here(plan: Plan) -> (Report, Vec<Entry>) {
         Failure { events, ..failure }
     });
     let faults = remains.faults.lock().unwrap_or_else(|poisoned| poisoned.into_inner()).clone();
-    let entries = remains.stage.history.entries();
+    let stage = remains.stage.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
+    let entries = stage.as_ref().map(|stage| stage.history.entries()).unwrap_or_default();
     let report = Report {
         seed,
         hash: world.trace.hash(),
@@ -139,7 +141,10 @@ async fn scenario(plan: Arc<Plan>, remains: Remains) -> Result<Summary, Failure>
     let world = World::new(plan.seed);
     *remains.world.lock().unwrap() = Some(world.clone());
     world.wires.with_links(|links| links.set_usual(plan.link.clone()));
-    let (ghost, stage) = (Arc::new(Ghost::default()), remains.stage);
+    let ghost = Arc::new(Ghost::default());
+    let bootstrap = vec![(address_of(0).to_string(), workload::BROKER_PORT)];
+    let stage = Stage::new(plan.clone(), bootstrap, Box::new(world.clone()));
+    *remains.stage.lock().unwrap() = Some(stage.clone());
     let watching = ghost.clone();
     world.set_observer(Arc::new(move |world, node, event| watching.observe(world, node, event)));
     build(&world, &plan, &stage);
@@ -147,8 +152,8 @@ async fn scenario(plan: Arc<Plan>, remains: Remains) -> Result<Summary, Failure>
     let nemesis = Nemesis::new(world.clone());
     nemesis.run(&plan).await;
     *remains.faults.lock().unwrap() = nemesis.struck();
-    let producers = plan.producers.len() as u64;
-    settle(&world, &plan, "the producers", || stage.finished() == producers).await?;
+    stage.heal();
+    settle(&world, &plan, &stage).await?;
 
     if let Some(how) = plan.last_kill {
         world.kill(0, how);
@@ -158,14 +163,12 @@ async fn scenario(plan: Arc<Plan>, remains: Remains) -> Result<Summary, Failure>
         world.start(0);
     }
     world.kill(plan.reader(), crate::world::Kill::Process);
-    let (reading, all) = (stage.clone(), plan.clone());
-    let last = world.add_node(
-        "last",
-        &client_hardware(),
-        program(move |env| workload::read_all(env, reading.clone(), all.clone())),
-    );
+    stage.begins(last::NAME);
+    let reading = stage.clone();
+    let last = program(move |env| last::run(env, reading.clone()));
+    let last = world.add_node("last", &client_hardware(), last);
     world.start(last);
-    settle(&world, &plan, "the last reading", || stage.finished() == producers + 1).await?;
+    settle(&world, &plan, &stage).await?;
     stopped_by_itself(&world, &plan)?;
 
     let summary = log::check(&stage.history.entries()).map_err(broken)?;
@@ -197,14 +200,14 @@ fn build(world: &World, plan: &Arc<Plan>, stage: &Arc<Stage>) {
         world.start(node);
     }
     for index in 0..plan.producers.len() {
-        let (stage, all) = (stage.clone(), plan.clone());
-        let producing =
-            program(move |env| workload::produce(env, stage.clone(), all.clone(), index));
+        stage.begins(&produce::name(index));
+        let stage = stage.clone();
+        let producing = program(move |env| produce::run(env, stage.clone(), index));
         let node = world.add_node(&format!("client-{index}"), &client_hardware(), producing);
         world.start(node);
     }
-    let (stage, all) = (stage.clone(), plan.clone());
-    let reading = program(move |env| workload::read_along(env, stage.clone(), all.clone()));
+    let stage = stage.clone();
+    let reading = program(move |env| consume::run(env, stage.clone()));
     let node = world.add_node("reader", &client_hardware(), reading);
     world.start(node);
 }
@@ -226,17 +229,12 @@ fn client_hardware() -> Hardware {
 }
 
 /// Waits for what must happen now that nothing is broken any more.
-async fn settle(
-    world: &World,
-    plan: &Plan,
-    what: &str,
-    done: impl Fn() -> bool,
-) -> Result<(), Failure> {
+async fn settle(world: &World, plan: &Plan, stage: &Stage) -> Result<(), Failure> {
     let until = world.agenda.now() + SETTLE_MAX;
-    while !done() {
+    while let [first, ..] = &stage.at_work()[..] {
         stopped_by_itself(world, plan)?;
         if world.agenda.now() > until {
-            let evidence = format!("{what} did not end within {SETTLE_MAX:?} of healing");
+            let evidence = format!("{first} did not end within {SETTLE_MAX:?} of healing");
             return Err(broken(Violation::new(Invariant::I50, evidence)));
         }
         world.sleep(Duration::from_millis(50)).await;

@@ -79,7 +79,7 @@ fn gather(history: &[Entry]) -> Result<(Vec<Batch>, BTreeMap<Partition, Seen>), 
             }
         };
         match &entry.what {
-            What::Produce { topic, partition, batch, records } => {
+            What::Produce { topic, partition, batch, records, .. } => {
                 by_number.insert((entry.process.clone(), *batch), batches.len());
                 let partition = (topic.clone(), *partition);
                 partitions.entry(partition.clone()).or_default();
@@ -87,10 +87,12 @@ fn gather(history: &[Entry]) -> Result<(Vec<Batch>, BTreeMap<Partition, Seen>), 
                 let (number, fate) = (*batch, Fate::Unknown);
                 batches.push(Batch { partition, process, number, records, fate });
             }
-            What::Produced { batch, base } => settle(*batch, Fate::Acknowledged { base: *base }),
+            What::Produced { batch, base, .. } => {
+                settle(*batch, Fate::Acknowledged { base: *base })
+            }
             What::Refused { batch, code } => settle(*batch, Fate::Refused { code: *code }),
-            What::Unknown { batch } => settle(*batch, Fate::Unknown),
-            What::Read { topic, partition, base, records, last } => {
+            What::Unknown { batch, .. } => settle(*batch, Fate::Unknown),
+            What::Read { topic, partition, base, records, last, .. } => {
                 let seen = partitions.entry((topic.clone(), *partition)).or_default();
                 for (offset, record) in (*base..).zip(records.iter().copied()) {
                     if !*last {
@@ -108,6 +110,7 @@ fn gather(history: &[Entry]) -> Result<(Vec<Batch>, BTreeMap<Partition, Seen>), 
                 let seen = partitions.entry((topic.clone(), *partition)).or_default();
                 seen.bounds = Some((*start, *end));
             }
+            _ => {}
         }
     }
     Ok((batches, partitions))
@@ -285,16 +288,39 @@ mod tests {
 
         fn send(self, batch: u64, records: &[u64]) -> Story {
             let (topic, records) = ("t".to_string(), records.to_vec());
-            self.add("p", What::Produce { topic, partition: 0, batch, records })
+            let produce = What::Produce {
+                topic,
+                partition: 0,
+                batch,
+                records,
+                acks: -1,
+                idempotent: true,
+                once: true,
+                ordered: true,
+                sequence: None,
+                bytes: 0,
+            };
+            self.add("p", produce)
         }
 
         fn acknowledged(self, batch: u64, base: i64) -> Story {
-            self.add("p", What::Produced { batch, base: Some(base) })
+            self.add("p", What::Produced { batch, base: Some(base), append_ms: None })
         }
 
         fn read(self, base: i64, records: &[u64], last: bool) -> Story {
             let (topic, records) = ("t".to_string(), records.to_vec());
-            self.add("c", What::Read { topic, partition: 0, base, records, last })
+            let read = What::Read {
+                topic,
+                partition: 0,
+                session: 0,
+                base,
+                high_watermark: base + records.len() as i64,
+                records,
+                append_ms: None,
+                asked: 0,
+                last,
+            };
+            self.add("c", read)
         }
 
         fn log(self, records: &[u64]) -> Story {
@@ -324,7 +350,7 @@ mod tests {
         let story = || two_sent().send(2, &[13]);
         story().log(&[10, 11, 12]).verdict().unwrap();
         story().log(&[10, 11, 12, 13]).verdict().unwrap();
-        let said = || story().add("p", What::Unknown { batch: 2 });
+        let said = || story().add("p", What::Unknown { batch: 2, code: None });
         said().log(&[10, 11, 12, 13]).verdict().unwrap();
     }
 

@@ -1,14 +1,13 @@
 //! From a seed to a plan: the swarm. Each part draws from a stream of its own.
 
-use std::collections::BTreeMap;
-
 use super::fault::Class;
-use super::{BrokerPlan, Burst, FORMAT, Plan, ProducerPlan, TopicPlan};
+use super::{BrokerPlan, FORMAT, Plan};
 use crate::chance::{Chance, Subsystem};
 use crate::disk::Temper;
 use crate::net::link::Link;
 use crate::world::Hardware;
 
+mod clients;
 mod faults;
 
 impl Plan {
@@ -21,15 +20,13 @@ impl Plan {
             lasts_ms,
             brokers: vec![broker(&mut configuration)],
             link: link(&mut configuration),
-            topics: topics(&mut configuration),
+            topics: clients::topics(&mut configuration),
             producers: vec![],
             faults: vec![],
             last_kill: Some(faults::kill(&mut configuration, Class::PowerLoss)),
             canary: false,
         };
-        let mut workload = stream(1);
-        let producers = workload.between(1..4);
-        plan.producers = (0..producers).map(|_| producer(&mut workload, &plan)).collect();
+        plan.producers = clients::producers(&mut stream(1), &plan);
         plan.faults = faults::draw(&mut stream(2), &plan);
         plan
     }
@@ -69,35 +66,6 @@ fn link(chance: &mut Chance) -> Link {
     let tiny_window_ppm = *chance.pick(&[0, 0, 20_000, 200_000]);
     let latency_micros = 50..latency_max;
     Link { latency_micros, bytes_per_second, loss_ppm, tiny_window_ppm, ..Link::default() }
-}
-
-fn topics(chance: &mut Chance) -> Vec<TopicPlan> {
-    let topic = |index| TopicPlan {
-        name: format!("orders-{index}"),
-        partitions: chance.between(1..4) as u32,
-        configs: BTreeMap::new(),
-    };
-    (0..1).map(topic).collect()
-}
-
-fn producer(chance: &mut Chance, plan: &Plan) -> ProducerPlan {
-    let topic = chance.index(plan.topics.len());
-    let partition = chance.between(0..plan.topics[topic].partitions.into()) as u32;
-    let in_flight = chance.between(1..6) as usize;
-    let compression = *chance.pick(&["none", "none", "gzip", "snappy", "lz4", "zstd"]);
-    let pause_ms_max = *chance.pick(&[20, 200, 2000]);
-    let value_bytes_max = *chance.pick(&[20, 200, 2000]);
-    let mut bursts = vec![];
-    let mut at_ms = 0;
-    while at_ms < plan.lasts_ms {
-        let after_ms = chance.between(1..pause_ms_max);
-        let batches = (0..chance.between(1..8)).map(|_| chance.between(1..6) as u32).collect();
-        let value_bytes = chance.between(10..value_bytes_max) as u32;
-        bursts.push(Burst { after_ms, batches, value_bytes });
-        // A burst takes time too, or the plan would outlast the run by far.
-        at_ms += after_ms + 10;
-    }
-    ProducerPlan { topic, partition, in_flight, compression: compression.to_string(), bursts }
 }
 
 #[cfg(test)]
