@@ -11,6 +11,7 @@ mod codec_records;
 mod fuzz_corpus;
 mod log;
 mod metadata;
+mod mutants;
 mod options;
 mod single_broker;
 mod tidy;

@@ -8,13 +8,14 @@
 use clap::{Parser, Subcommand};
 
 use crate::check::Invariant;
+use crate::mutants;
 use crate::plan::fault::Class;
 
 mod batch;
 mod canary;
 mod corpus;
 mod determinism;
-mod process;
+pub mod process;
 mod remains;
 mod replay;
 mod run;
@@ -42,6 +43,8 @@ enum Verb {
     Determinism(batch::Arguments),
     /// Run seeds whose disk lies: each must fail, or the alarm is broken
     Canary(batch::Arguments),
+    /// Plant bugs in a copy of the broker: each must be caught by the invariant that it names
+    Mutants(mutants::command::Arguments),
     /// Show the invariants and the classes of faults
     List,
     /// Run one plan and print its report as JSON
@@ -57,6 +60,7 @@ pub fn main() -> i32 {
         Verb::Corpus(arguments) => corpus::replay(&arguments),
         Verb::Determinism(arguments) => determinism::compare(&arguments),
         Verb::Canary(arguments) => canary::run(&arguments),
+        Verb::Mutants(arguments) => mutants::command::run(&arguments, batch::draw_seed()),
         Verb::List => list(),
         Verb::One(arguments) => process::one(&arguments),
     }

@@ -21,6 +21,8 @@ mod env;
 #[cfg(madsim)]
 mod history;
 #[cfg(madsim)]
+mod mutants;
+#[cfg(madsim)]
 mod nemesis;
 #[cfg(madsim)]
 mod net;

@@ -159,7 +159,7 @@ fn line(reports: &[Report], took: Duration) -> String {
 }
 
 /// A batch that nobody asked for by number is a new one each time, and says which.
-fn draw_seed() -> u64 {
+pub fn draw_seed() -> u64 {
     let now = SystemTime::now().duration_since(UNIX_EPOCH);
     now.map_or(1, |now| now.as_millis() as u64 % 1_000_000_000)
 }

@@ -82,6 +82,16 @@ pub fn run(plan: &Plan, keep: Option<&Path>, limit: Duration) -> Report {
 /// The same for a plan that may be none. `Err` says why there is no report.
 pub fn run_json(plan: String, keep: Option<&Path>, limit: Duration) -> Result<Report, String> {
     let program = std::env::current_exe().map_err(|error| format!("no program: {error}"))?;
+    run_program(&program, plan, keep, limit)
+}
+
+/// The same in another simulator than this one.
+pub fn run_program(
+    program: &Path,
+    plan: String,
+    keep: Option<&Path>,
+    limit: Duration,
+) -> Result<Report, String> {
     let mut command = Command::new(program);
     command.args(["one", "--plan", "-"]).stdin(Stdio::piped()).stdout(Stdio::piped());
     if let Some(dir) = keep {
