@@ -44,6 +44,7 @@ pub mod segment;
 pub mod snapshot;
 pub mod sync;
 pub mod text;
+pub mod told;
 pub mod transactions;
 pub mod truncate;
 pub mod write_error;
@@ -115,6 +116,10 @@ impl Default for LogConfig {
 }
 
 impl<E: Env> Log<E> {
+    pub fn env(&self) -> &E {
+        &self.env
+    }
+
     pub fn dir(&self) -> &Path {
         &self.dir
     }

@@ -32,6 +32,7 @@ use self::waiters::Waiters;
 
 pub mod lookup;
 pub mod replica;
+mod told;
 pub mod upkeep;
 mod waiters;
 
@@ -180,9 +181,11 @@ impl<E: Env> Partition<E> {
         let appended = state.log.append_as_leader(&batch, epoch, Origin::Client, now_ms);
         let appended = appended.inspect_err(|error| match error {
             AppendError::Io(error) if is_no_room(error) => self.committer.tell_full(error),
-            _ => {}
+            error => self.tell_refused(&batch, error),
         })?;
-        if !appended.duplicate {
+        if appended.duplicate {
+            self.tell_duplicate(&batch, &appended);
+        } else {
             state.replica.on_appended(appended.end);
             self.env.probe(|| probe::Event::Appended {
                 topic: self.topic_id,
@@ -325,6 +328,11 @@ impl<E: Env> Partition<E> {
         let durability =
             if config.flush_messages > 1 { Durability::Written } else { Durability::Synced };
         state.replica.on_configured(isr_min.min(replica_count.max(1)), durability);
+        self.env.probe(|| probe::Event::Configured {
+            topic: self.topic_id,
+            partition: self.index,
+            synced: durability == Durability::Synced,
+        });
         let draw = self.env.random_u64();
         state.log.set_config(Arc::new(log_config(&config, producer_id_expiration_ms, draw)));
         state.config = config;
@@ -343,6 +351,8 @@ impl<E: Env> Partition<E> {
     pub fn on_deleted(&self) {
         let mut state = self.lock();
         state.gone = Some(Gone::Deleted);
+        let (topic, partition) = (self.topic_id, self.index);
+        self.env.probe(|| probe::Event::Deleted { topic, partition });
         state.waiters.wake();
     }
 }

@@ -14,45 +14,75 @@ pub mod log;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub enum Invariant {
     I2,
+    I3,
     I5,
     I6,
+    I7,
     I8,
     I9,
     I10,
     I11,
     I17,
+    I18,
     I19,
+    I20,
+    I21,
+    I37,
     I42,
+    I46,
+    I48,
     I50,
 }
 
 impl Invariant {
-    pub const ALL: [Invariant; 11] = [
+    pub const ALL: [Invariant; 19] = [
         Invariant::I2,
+        Invariant::I3,
         Invariant::I5,
         Invariant::I6,
+        Invariant::I7,
         Invariant::I8,
         Invariant::I9,
         Invariant::I10,
         Invariant::I11,
         Invariant::I17,
+        Invariant::I18,
         Invariant::I19,
+        Invariant::I20,
+        Invariant::I21,
+        Invariant::I37,
         Invariant::I42,
+        Invariant::I46,
+        Invariant::I48,
         Invariant::I50,
     ];
 
     pub fn describe(self) -> &'static str {
         match self {
             Invariant::I2 => "an offset shows the same record to everybody, for ever",
+            Invariant::I3 => "what is committed never changes",
             Invariant::I5 => "offsets are contiguous, and an answer names the right ones",
             Invariant::I6 => "records come back as they were sent, batches whole",
+            Invariant::I7 => {
+                "epochs never fall along a log, and their boundaries are those of its batches"
+            }
             Invariant::I8 => "the high watermark never falls and never passes what is durable",
             Invariant::I9 => "what is acknowledged is on the disk at that moment",
             Invariant::I10 => "what was acknowledged is never lost",
             Invariant::I11 => "nothing is read that was not sent, or was refused",
             Invariant::I17 => "no record of an idempotent producer is there twice",
+            Invariant::I18 => {
+                "a producer's sequences follow each other, and a retry gets the first answer"
+            }
             Invariant::I19 => "a producer's records stand in the order of sending",
+            Invariant::I20 => "no producer id is given out twice",
+            Invariant::I21 => "what is remembered of producers is what the log says",
+            Invariant::I37 => {
+                "what the metadata log committed stays, and is what everybody applies"
+            }
             Invariant::I42 => "recovery keeps everything that was durable",
+            Invariant::I46 => "a log lets go only of what its rules name, below the high watermark",
+            Invariant::I48 => "a search through an index finds what a walk would find",
             Invariant::I50 => "once healed, the broker takes and serves records within a minute",
         }
     }

@@ -55,6 +55,7 @@ struct State {
     chance: Chance,
     temper: Temper,
     stalled_until: Duration,
+    power_losses: u64,
     armed: Vec<Fault>,
 }
 
@@ -104,6 +105,7 @@ impl NodeDisk {
             chance,
             temper: Temper::default(),
             stalled_until: Duration::ZERO,
+            power_losses: 0,
             armed: vec![],
         };
         let state = Arc::new(Mutex::new(state));
@@ -128,6 +130,7 @@ impl NodeDisk {
 
     pub fn power_loss(&self, persona: Persona) {
         let mut state = self.state();
+        state.power_losses += 1;
         let State { volume, chance, incarnation, .. } = &mut *state;
         *incarnation = None;
         volume.power_loss(persona, chance);
@@ -178,6 +181,11 @@ impl NodeDisk {
         if let Some(ino) = state.volume.find(path) {
             state.volume.betray(ino);
         }
+    }
+
+    /// How often the power was lost so far.
+    pub fn power_losses(&self) -> u64 {
+        self.state().power_losses
     }
 
     /// What checkers may know: the volume as it is now.

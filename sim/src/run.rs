@@ -171,6 +171,7 @@ async fn scenario(plan: Arc<Plan>, remains: Remains) -> Result<Summary, Failure>
     settle(&world, &plan, &stage).await?;
     stopped_by_itself(&world, &plan)?;
 
+    ghost.finish(&world);
     let summary = log::check(&stage.history.entries()).map_err(broken)?;
     vacuous(&plan, &ghost, &summary, &nemesis.struck())?;
     Ok(summary)

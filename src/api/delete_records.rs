@@ -3,7 +3,7 @@
 //! Answered when the new start is durable: what was deleted does not come back.
 
 use crate::api::{Context, error};
-use crate::env::Env;
+use crate::env::{Env, probe};
 use crate::metadata::image::Image;
 use crate::metadata::topic::Topic;
 use crate::protocol::error::ErrorCode;
@@ -55,9 +55,10 @@ async fn delete<E: Env>(
     let partition = ctx.broker.partition(topic, asked.partition_index)?;
     let start =
         partition.delete_records(asked.offset).map_err(|refused| error::deletion(&refused))?;
-    if ctx.broker.make_starts_durable(&partition).await {
-        Ok(start)
-    } else {
-        Err(ErrorCode::KafkaStorageError)
+    if !ctx.broker.make_starts_durable(&partition).await {
+        return Err(ErrorCode::KafkaStorageError);
     }
+    let (topic, partition) = (partition.topic_id, partition.index);
+    ctx.broker.env().probe(|| probe::Event::RecordsDeleted { topic, partition, start });
+    Ok(start)
 }

@@ -216,18 +216,21 @@ async fn read<E: Env>(
             Err(refused) => return Served::failed(error::refused(&refused)),
         };
     match plan.resolve().await {
-        Ok(region) => Served {
-            error: ErrorCode::None,
-            high_watermark,
-            last_stable,
-            log_start,
-            moves,
-            diverging: diverging.map(|end| (end.epoch, end.end)),
-            len: region.len,
-            at: region.at,
-            file: region.file,
-            aborted: limits.committed_only.then_some(region.aborted),
-        },
+        Ok(region) => {
+            partition.tell_fetched(&asked, high_watermark, &region);
+            Served {
+                error: ErrorCode::None,
+                high_watermark,
+                last_stable,
+                log_start,
+                moves,
+                diverging: diverging.map(|end| (end.epoch, end.end)),
+                len: region.len,
+                at: region.at,
+                file: region.file,
+                aborted: limits.committed_only.then_some(region.aborted),
+            }
+        }
         Err(error) => Served::failed(error::read(&error)),
     }
 }

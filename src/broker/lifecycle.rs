@@ -21,7 +21,7 @@ use crate::config::layers::Layers;
 use crate::controller::handle::ControllerHandle;
 use crate::env::clock::Clock;
 use crate::env::disk::Disk;
-use crate::env::{Env, Task};
+use crate::env::{Env, Task, probe};
 use crate::log::directory::error::DirectoryError;
 use crate::log::directory::open::{Owner, open_all};
 use crate::log::name::Fate;
@@ -178,7 +178,9 @@ impl<E: Env> Broker<E> {
                 self.put_strays_aside(std::mem::take(&mut places));
                 self.forget_strangers(&image);
             }
+            let end = image.provenance.end;
             publisher.publish(image);
+            self.env.probe(|| probe::Event::MetadataPublished { end });
         }
     }
 

@@ -6,7 +6,7 @@ use tokio::sync::Mutex;
 
 use crate::broker::Broker;
 use crate::controller::producer_ids::AllocateError;
-use crate::env::Env;
+use crate::env::{Env, probe};
 use crate::types::ProducerId;
 
 /// What is left of the block. The lock is held while a new one is asked for, so that many who find
@@ -24,6 +24,8 @@ impl<E: Env> Broker<E> {
             let block = self.controller.allocate_producer_ids(self.node, self.epoch).await?;
             *left = block.first.0..block.first.0 + i64::from(block.len);
         }
-        Ok(ProducerId(left.next().expect("a new block is not empty")))
+        let id = ProducerId(left.next().expect("a new block is not empty"));
+        self.env.probe(|| probe::Event::ProducerIdAllocated { id });
+        Ok(id)
     }
 }

@@ -230,6 +230,12 @@ impl<E: Env> Broker<E> {
             }
             Err(open_error) => {
                 error!(topic = %topic.name, index, error = %open_error, "partition not served");
+                self.env.probe(|| probe::Event::Refused {
+                    topic: topic.id,
+                    partition: index,
+                    dir: place.directory.directory.log_path(&name),
+                    why: open_error.to_string(),
+                });
                 self.write_partitions().failed.insert(key);
                 None
             }
@@ -255,7 +261,7 @@ impl<E: Env> Broker<E> {
         let expiration_ms = i64::from(self.settings().config.producer_id_expiration_ms);
         let config = Arc::new(log_config(config, expiration_ms, self.env.random_u64()));
         let mut retried = false;
-        let (log, recovered) = loop {
+        let (log, recovered, now_ms) = loop {
             let (env, now_ms) = (self.env.clone(), self.env.clock().wall_ms());
             match Log::open(env, &path, topic.id, config.clone(), known, now_ms).await {
                 Err(OpenError::Identity { found, .. }) if !retried => {
@@ -266,7 +272,10 @@ impl<E: Env> Broker<E> {
                     (known, high_watermark) = (Known::default(), Offset(0));
                     retried = true;
                 }
-                opened => break opened?,
+                opened => {
+                    let (log, recovered) = opened?;
+                    break (log, recovered, now_ms);
+                }
             }
         };
         if recovered.cut_bytes > 0 || !recovered.dropped_segments.is_empty() {
@@ -276,8 +285,11 @@ impl<E: Env> Broker<E> {
         self.env.probe(|| probe::Event::Recovered {
             topic: topic.id,
             partition: name.partition,
+            dir: path,
             start: recovered.start,
             end: recovered.end,
+            epochs: log.told_epochs(),
+            producers: log.told_producers(Some(now_ms)),
         });
         Ok((log, high_watermark))
     }

@@ -1,26 +1,139 @@
 //! What the broker tells a simulator about itself. Production ignores it at no cost.
 //!
 //! Checkers compare these events with what the disk holds and what clients were told, so an event
-//! states a fact at the moment it becomes true, never an intention.
+//! states a fact at the moment it becomes true, never an intention. The log of the metadata quorum
+//! tells the same as any other, under its own topic id.
 
-use crate::types::{LeaderEpoch, Offset, Uuid};
+use std::path::PathBuf;
+
+use crate::types::{LeaderEpoch, Offset, ProducerId, Uuid};
 
 #[derive(Clone, Debug, PartialEq)]
 pub enum Event {
-    /// A log was opened: what recovery kept.
-    Recovered { topic: Uuid, partition: i32, start: Offset, end: Offset },
+    /// A log was opened: where it lies, what recovery kept, and what it knows of that.
+    Recovered {
+        topic: Uuid,
+        partition: i32,
+        dir: PathBuf,
+        start: Offset,
+        end: Offset,
+        epochs: Vec<(LeaderEpoch, Offset)>,
+        producers: Producers,
+    },
+    /// A log was not opened, and is not served.
+    Refused { topic: Uuid, partition: i32, dir: PathBuf, why: String },
+    /// Whether records count only once they are synced, or when they are written.
+    Configured { topic: Uuid, partition: i32, synced: bool },
     /// Bytes were written to the page cache.
     Appended { topic: Uuid, partition: i32, base: Offset, end: Offset, epoch: LeaderEpoch },
+    /// A batch was taken for one that is there already, and is answered with its place.
+    Duplicate { topic: Uuid, partition: i32, base: Offset, end: Offset, sent: Sent },
+    /// A batch was refused: its sequence does not follow.
+    OutOfSequence { topic: Uuid, partition: i32, sent: Sent },
+    /// What is remembered of producers.
+    ProducersKnown { topic: Uuid, partition: i32, producers: Producers },
     /// Everything below `end` survives a power loss.
     Durable { topic: Uuid, partition: i32, end: Offset },
     /// Consumers may read below `offset`.
     HighWatermark { topic: Uuid, partition: i32, epoch: LeaderEpoch, offset: Offset },
     /// A producer is about to be told that its batch was taken.
     Acknowledged { topic: Uuid, partition: i32, base: Offset, end: Offset, acks: i16 },
-    /// Records below `start` are gone: DeleteRecords or retention.
-    StartMoved { topic: Uuid, partition: i32, start: Offset },
+    /// Records below `start` are gone.
+    StartMoved { topic: Uuid, partition: i32, start: Offset, cause: Cause },
+    /// A client is about to be told that records below `start` are gone for good.
+    RecordsDeleted { topic: Uuid, partition: i32, start: Offset },
+    /// A fetch from `from` is answered with `len` bytes at `at` of the segment that holds it.
+    Fetched { topic: Uuid, partition: i32, from: Offset, at: u64, len: u32, limit: Offset },
+    /// The topic was deleted: nothing more is served, the files go.
+    Deleted { topic: Uuid, partition: i32 },
     /// A log directory failed and takes no more writes.
     DirectoryOffline { directory: Uuid },
     /// The metadata log committed up to `offset`, exclusive.
     MetadataCommitted { offset: Offset, epoch: LeaderEpoch },
+    /// A snapshot of the metadata below `end` is on the disk.
+    SnapshotWritten { end: Offset, epoch: LeaderEpoch },
+    /// The broker serves the metadata below `end`.
+    MetadataPublished { end: Offset },
+    /// A client is about to be given a producer id.
+    ProducerIdAllocated { id: ProducerId },
+}
+
+impl Event {
+    /// The log that it is about.
+    pub fn log(&self) -> Option<(Uuid, i32)> {
+        match *self {
+            Event::Recovered { topic, partition, .. }
+            | Event::Refused { topic, partition, .. }
+            | Event::Configured { topic, partition, .. }
+            | Event::Appended { topic, partition, .. }
+            | Event::Duplicate { topic, partition, .. }
+            | Event::OutOfSequence { topic, partition, .. }
+            | Event::ProducersKnown { topic, partition, .. }
+            | Event::Durable { topic, partition, .. }
+            | Event::HighWatermark { topic, partition, .. }
+            | Event::Acknowledged { topic, partition, .. }
+            | Event::StartMoved { topic, partition, .. }
+            | Event::RecordsDeleted { topic, partition, .. }
+            | Event::Fetched { topic, partition, .. }
+            | Event::Deleted { topic, partition } => Some((topic, partition)),
+            Event::MetadataCommitted { .. } | Event::SnapshotWritten { .. } => {
+                Some((Uuid::METADATA_TOPIC, 0))
+            }
+            Event::DirectoryOffline { .. }
+            | Event::MetadataPublished { .. }
+            | Event::ProducerIdAllocated { .. } => None,
+        }
+    }
+}
+
+/// Why a log begins later than it did.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Cause {
+    /// A client asked for it.
+    DeleteRecords,
+    /// Segments before `first` went, by these rules at this time.
+    Retention {
+        first: Offset,
+        now_ms: i64,
+        retention_ms: Option<u64>,
+        retention_bytes: Option<u64>,
+    },
+    /// A snapshot holds what was before.
+    Snapshot,
+}
+
+/// How a producer numbered a batch.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Sent {
+    pub producer: ProducerId,
+    pub epoch: i16,
+    pub first_sequence: i32,
+    pub last_sequence: i32,
+}
+
+/// All producers that a log remembers.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Producers {
+    /// Those that were silent for `expiration_ms` then were just forgotten.
+    pub expired_at_ms: Option<i64>,
+    pub expiration_ms: i64,
+    /// By id.
+    pub known: Vec<Producer>,
+}
+
+#[derive(Clone, Debug, PartialEq)]
+pub struct Producer {
+    pub id: ProducerId,
+    pub epoch: i16,
+    pub timestamp_ms: i64,
+    /// Those that a retry may name, oldest first.
+    pub batches: Vec<ProducerBatch>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ProducerBatch {
+    pub first_sequence: i32,
+    pub last_sequence: i32,
+    pub base: Offset,
+    pub end: Offset,
 }

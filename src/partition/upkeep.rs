@@ -9,6 +9,7 @@ use tracing::warn;
 
 use crate::config::topic::TopicConfig;
 use crate::env::clock::Clock;
+use crate::env::probe::Cause;
 use crate::env::{Env, probe};
 use crate::log::LogConfig;
 use crate::log::sync::{Checkpoint, Checkpointed};
@@ -45,12 +46,16 @@ impl<E: Env> Partition<E> {
 
     pub fn expire_producers(&self) {
         let now_ms = self.env.clock().wall_ms();
-        self.lock().log.expire_producers(now_ms);
+        let mut state = self.lock();
+        state.log.expire_producers(now_ms);
+        self.tell_producers(&state, Some(now_ms));
     }
 
     /// What has to be written so that recovery may start later. `None`: nothing new.
     pub fn begin_checkpoint(&self) -> io::Result<Option<Checkpoint<E>>> {
-        self.lock().log.begin_checkpoint()
+        let mut state = self.lock();
+        self.tell_producers(&state, None);
+        state.log.begin_checkpoint()
     }
 
     pub fn on_checkpointed(&self, done: Checkpointed) {
@@ -106,18 +111,18 @@ impl<E: Env> Partition<E> {
     pub async fn retain(&self) -> io::Result<usize> {
         self.measure().await?;
         let now_ms = self.env.clock().wall_ms();
-        let (removal, start) = {
+        let (removal, start, cause) = {
             let mut state = self.lock();
             if state.gone.is_some() || !state.replica.leads() {
                 return Ok(0);
             }
             let high_watermark = state.replica.high_watermark();
             let removal = state.log.retain(high_watermark, now_ms)?;
-            (removal, state.log.start())
+            (removal, state.log.start(), state.told_retention(now_ms))
         };
         let Some(removal) = removal else { return Ok(0) };
         let (topic, partition) = (self.topic_id, self.index);
-        self.env.probe(|| probe::Event::StartMoved { topic, partition, start });
+        self.env.probe(|| probe::Event::StartMoved { topic, partition, start, cause });
         removal.rename().await?;
         let (segments, delay) = (removal.bases().len(), self.file_delete_delay());
         let (env, log) = (self.env.clone(), self.to_string());
@@ -146,7 +151,8 @@ impl<E: Env> Partition<E> {
         }
         if state.log.raise_start(to) {
             let (topic, partition) = (self.topic_id, self.index);
-            self.env.probe(|| probe::Event::StartMoved { topic, partition, start: to });
+            let cause = Cause::DeleteRecords;
+            self.env.probe(|| probe::Event::StartMoved { topic, partition, start: to, cause });
             state.waiters.wake();
         }
         Ok(state.log.start())

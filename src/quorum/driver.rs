@@ -33,12 +33,13 @@ use crate::quorum::raft::{self, Effect, Raft};
 use crate::quorum::snapshot::{self, Contents, SnapshotError, SnapshotId};
 use crate::quorum::state::StateError;
 use crate::quorum::voters::{ReplicaKey, Voter, VoterEndpoint, Voters};
-use crate::types::{LeaderEpoch, NodeId, Offset};
+use crate::types::{LeaderEpoch, NodeId, Offset, Uuid};
 
 pub mod open;
 mod retention;
 
 pub const DIRECTORY: &str = "__cluster_metadata-0";
+const PARTITION: i32 = 0;
 
 const READ_BYTES: u32 = 8 << 20;
 
@@ -250,6 +251,8 @@ impl<E: Env> Quorum<E> {
         };
         let written = snapshot::write(env.disk(), dir, id, bytes, env.random_u64() >> 1).await;
         written.inspect_err(|error| self.shared.on_unwritten(error))?;
+        let SnapshotId { end, epoch } = id;
+        env.probe(|| probe::Event::SnapshotWritten { end, epoch });
         let mut replica = self.shared.replica();
         replica.snapshots.push(id);
         replica.snapshots.sort_unstable();
@@ -370,7 +373,10 @@ impl<E: Env> Replica<E> {
     fn append(&mut self, batch: BatchBuilder, now_ms: i64) -> Result<Offset, AppendError> {
         let epoch = self.raft.epoch();
         let batch = batch.build_batch();
-        let end = self.log.append_as_leader(&batch, epoch, Origin::Coordinator, now_ms)?.end;
+        let appended = self.log.append_as_leader(&batch, epoch, Origin::Coordinator, now_ms)?;
+        let (base, end) = (appended.base, appended.end);
+        let (topic, partition) = (Uuid::METADATA_TOPIC, PARTITION);
+        self.log.env().probe(|| probe::Event::Appended { topic, partition, base, end, epoch });
         self.raft.on_appended(end, epoch);
         Ok(end)
     }
@@ -413,6 +419,11 @@ impl<E: Env> Dirty<E> for Shared<E> {
     fn on_synced(&self, end: Offset) {
         let mut replica = self.replica();
         let durable_end = replica.log.on_synced(end);
+        self.env.probe(|| probe::Event::Durable {
+            topic: Uuid::METADATA_TOPIC,
+            partition: PARTITION,
+            end: durable_end,
+        });
         let Replica { raft, effects, .. } = &mut *replica;
         raft.on_durable(durable_end, effects);
         self.publish(&mut replica);

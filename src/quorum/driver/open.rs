@@ -7,16 +7,16 @@ use std::sync::{Arc, Mutex};
 use bytes::Bytes;
 use tokio::sync::watch;
 
-use crate::env::Env;
 use crate::env::clock::Clock;
 use crate::env::disk::Disk;
+use crate::env::{Env, probe};
 use crate::log::Log;
 use crate::log::commit::{Committer, Mark};
 use crate::log::recovery::Known;
 use crate::log::replace;
 use crate::quorum::control::Control;
 use crate::quorum::driver::{
-    Committed, Opened, Options, Quorum, QuorumError, Replica, Shared, listed, path_of,
+    Committed, Opened, Options, PARTITION, Quorum, QuorumError, Replica, Shared, listed, path_of,
 };
 use crate::quorum::raft::{Effect, LogEnd, Raft};
 use crate::quorum::snapshot::{self, SnapshotId};
@@ -48,6 +48,15 @@ impl<E: Env> Quorum<E> {
         let config = Arc::new(options.log.clone());
         let (log, report) =
             Log::open(env.clone(), &dir, Uuid::METADATA_TOPIC, config, known, now_ms).await?;
+        env.probe(|| probe::Event::Recovered {
+            topic: Uuid::METADATA_TOPIC,
+            partition: PARTITION,
+            dir: dir.clone(),
+            start: report.start,
+            end: report.end,
+            epochs: log.told_epochs(),
+            producers: log.told_producers(Some(now_ms)),
+        });
         if log.start() > recovery_point {
             return Err(QuorumError::NoSnapshot { start: log.start() });
         }

@@ -2,12 +2,13 @@
 //!
 //! The log never starts past a snapshot: where it starts, a snapshot ends. The last snapshot stays.
 
-use crate::env::Env;
 use crate::env::clock::Clock;
 use crate::env::disk::{Disk, File, Open};
+use crate::env::{Env, probe};
 use crate::quorum::driver::open::io_error;
-use crate::quorum::driver::{Quorum, QuorumError, Shared};
+use crate::quorum::driver::{PARTITION, Quorum, QuorumError, Shared};
 use crate::quorum::snapshot::SnapshotId;
+use crate::types::Uuid;
 
 impl<E: Env> Quorum<E> {
     /// Drops the oldest snapshots, and the log up to the next, while together they are larger or
@@ -24,7 +25,14 @@ impl<E: Env> Quorum<E> {
                 let mut replica = self.shared.replica();
                 let end = replica.raft.high_watermark();
                 replica.control.voters.forget_before(next.end);
-                replica.log.raise_start(next.end);
+                if replica.log.raise_start(next.end) {
+                    env.probe(|| probe::Event::StartMoved {
+                        topic: Uuid::METADATA_TOPIC,
+                        partition: PARTITION,
+                        start: next.end,
+                        cause: probe::Cause::Snapshot,
+                    });
+                }
                 replica.log.retain(end, env.clock().wall_ms()).map_err(io_error("roll", dir))?
             };
             if let Some(removal) = removal {
