@@ -8,7 +8,7 @@ use std::path::PathBuf;
 
 use crate::types::{LeaderEpoch, Offset, ProducerId, Uuid};
 
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Hash)]
 pub enum Event {
     /// A log was opened: where it lies, what recovery kept, and what it knows of that.
     Recovered {
@@ -87,7 +87,7 @@ impl Event {
 }
 
 /// Why a log begins later than it did.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Hash)]
 pub enum Cause {
     /// A client asked for it.
     DeleteRecords,
@@ -103,7 +103,7 @@ pub enum Cause {
 }
 
 /// How a producer numbered a batch.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Sent {
     pub producer: ProducerId,
     pub epoch: i16,
@@ -112,7 +112,7 @@ pub struct Sent {
 }
 
 /// All producers that a log remembers.
-#[derive(Clone, Debug, Default, PartialEq)]
+#[derive(Clone, Debug, Default, PartialEq, Hash)]
 pub struct Producers {
     /// Those that were silent for `expiration_ms` then were just forgotten.
     pub expired_at_ms: Option<i64>,
@@ -121,7 +121,7 @@ pub struct Producers {
     pub known: Vec<Producer>,
 }
 
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Hash)]
 pub struct Producer {
     pub id: ProducerId,
     pub epoch: i16,
@@ -130,7 +130,7 @@ pub struct Producer {
     pub batches: Vec<ProducerBatch>,
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct ProducerBatch {
     pub first_sequence: i32,
     pub last_sequence: i32,
