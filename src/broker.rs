@@ -41,6 +41,9 @@ pub const METADATA_TOPIC: &str = "__cluster_metadata";
 
 /// Topics that are created on demand at a time. A request may name as many as fit its frame.
 const CREATING_MAX: usize = 1000;
+/// Of topics that are created on demand by one operation, which the controller takes or refuses as
+/// a whole.
+const CREATED_PARTITIONS_MAX: usize = 5000;
 
 pub struct Broker<E: Env> {
     env: E,
@@ -177,28 +180,34 @@ impl<E: Env> Broker<E> {
         }
         let broker = self.clone();
         self.env.spawn("create-topics", async move {
-            let topics = names.iter().map(|name| CreatableTopic {
-                name: Text::new(name),
-                num_partitions: -1,
-                replication_factor: -1,
-                ..CreatableTopic::default()
-            });
-            let request =
-                CreateTopicsRequest { topics: topics.collect(), ..CreateTopicsRequest::default() };
-            let response = broker.controller.create_topics(request).await;
-            for topic in response.topics {
-                let code = ErrorCode::from_code(topic.error_code);
-                match code.unwrap_or(ErrorCode::UnknownServerError) {
-                    ErrorCode::None => debug!(topic = %topic.name, "created on demand"),
-                    ErrorCode::TopicAlreadyExists => {}
-                    code => {
-                        let message = topic.error_message.as_deref();
-                        warn!(topic = %topic.name, %code, message, "not created on demand");
-                    }
+            let partitions_each = broker.settings().config.num_partitions.max(1) as usize;
+            for some in names.chunks((CREATED_PARTITIONS_MAX / partitions_each).max(1)) {
+                broker.create_on_demand(some).await;
+                let mut creating = broker.creating.lock().expect("nobody panics while holding it");
+                some.iter().for_each(|name| drop(creating.remove(name)));
+            }
+        });
+    }
+
+    async fn create_on_demand(&self, names: &[String]) {
+        let topics = names.iter().map(|name| CreatableTopic {
+            name: Text::new(name),
+            num_partitions: -1,
+            replication_factor: -1,
+            ..CreatableTopic::default()
+        });
+        let request =
+            CreateTopicsRequest { topics: topics.collect(), ..CreateTopicsRequest::default() };
+        for topic in self.controller.create_topics(request).await.topics {
+            let code = ErrorCode::from_code(topic.error_code);
+            match code.unwrap_or(ErrorCode::UnknownServerError) {
+                ErrorCode::None => debug!(topic = %topic.name, "created on demand"),
+                ErrorCode::TopicAlreadyExists => {}
+                code => {
+                    let message = topic.error_message.as_deref();
+                    warn!(topic = %topic.name, %code, message, "not created on demand");
                 }
             }
-            let mut creating = broker.creating.lock().expect("nobody panics while holding it");
-            creating.retain(|name| !names.contains(name));
-        });
+        }
     }
 }

@@ -18,4 +18,5 @@ pub mod suggest;
 pub mod toml_text;
 pub mod topic;
 pub mod unhonoured;
+pub mod unit;
 pub mod value;

@@ -25,8 +25,6 @@ mod connections;
 pub mod node;
 pub mod shutdown;
 
-/// How long a shutdown waits for answers that are on their way.
-const DRAIN_MAX: Duration = Duration::from_secs(10);
 /// How long to wait before accepting again when the system refuses, of descriptors perhaps.
 const ACCEPT_RETRY: Duration = Duration::from_millis(100);
 
@@ -72,6 +70,8 @@ pub struct Limits {
     pub idle_max: Duration,
     /// `queued.max.request.bytes`.
     pub queued_bytes_max: usize,
+    /// How long a stop waits for answers that are on their way.
+    pub drain_max: Duration,
 }
 
 /// What every connection shares.
@@ -156,8 +156,9 @@ impl<E: Env> Server<E> {
     pub async fn stop(&self) {
         self.shared.shutdown.set();
         let drained = self.shared.connections.all_closed();
-        if self.shared.env.clock().timeout(DRAIN_MAX, drained).await.is_err() {
-            warn!("connections still open after {DRAIN_MAX:?}, closing without them");
+        let drain_max = self.shared.limits.drain_max;
+        if self.shared.env.clock().timeout(drain_max, drained).await.is_err() {
+            warn!("connections still open after {drain_max:?}, closing without them");
         }
     }
 }

@@ -18,6 +18,7 @@ use crate::broker::upkeep::{Done, ROOM_RETRY};
 use crate::broker::{Broker, Hosted, METADATA_TOPIC, Partitions, Settings};
 use crate::config::broker::BrokerConfig;
 use crate::config::layers::Layers;
+use crate::config::settings::Cluster;
 use crate::controller::handle::ControllerHandle;
 use crate::env::clock::Clock;
 use crate::env::disk::Disk;
@@ -54,7 +55,11 @@ pub struct Parts<E: Env> {
 
 impl<E: Env> Disks<E> {
     /// Takes the directories into use. Those that are empty are formatted.
-    pub async fn open(env: &E, config: &BrokerConfig) -> Result<Disks<E>, DirectoryError> {
+    pub async fn open(
+        env: &E,
+        config: &BrokerConfig,
+        cluster: &Cluster,
+    ) -> Result<Disks<E>, DirectoryError> {
         let mut paths: Vec<PathBuf> = config.data_dirs().iter().map(PathBuf::from).collect();
         let metadata = PathBuf::from(config.metadata_dir());
         if !paths.contains(&metadata) {
@@ -63,7 +68,12 @@ impl<E: Env> Disks<E> {
         let is_formatted =
             |path: &PathBuf| env.disk().exists(&path.join(properties::FILE_NAME)).unwrap_or(false);
         let is_fresh = !paths.iter().all(is_formatted);
-        let owner = Owner { node_id: NodeId(config.node_id), cluster_id: None };
+        let (cluster_id, new_cluster_id) = match cluster.clone() {
+            Cluster::Found => (None, None),
+            Cluster::FoundOrNew(id) => (None, Some(id)),
+            Cluster::Only(id) => (Some(id), None),
+        };
+        let owner = Owner { node_id: NodeId(config.node_id), cluster_id, new_cluster_id };
         let mut opened = Vec::with_capacity(paths.len());
         for directory in open_all(env, &paths, &owner).await? {
             opened.push(Arc::new(DataDirectory::open(env, directory).await));

@@ -6,10 +6,12 @@ use std::{env, fs};
 use ottla::config::layers::Origin;
 use ottla::config::properties;
 use ottla::config::reference::Reference;
-use ottla::config::settings::{Settings, Start};
+use ottla::config::settings::{Cluster, Settings, Start};
 
 use super::failure::Failure;
 use super::serve::Arguments;
+
+const CLUSTER_ID_BYTES_MAX: usize = 200;
 
 /// The configuration that the command line asks for, checked.
 pub fn load(arguments: &Arguments) -> Result<Start, Failure> {
@@ -33,7 +35,28 @@ pub fn load(arguments: &Arguments) -> Result<Start, Failure> {
     if let Some(id) = arguments.node_id {
         settings.set("node.id", &id.to_string(), Origin::CommandLine);
     }
-    Ok(settings.finish(&machine(), arguments.strict_config)?)
+    let mut start = settings.finish(&machine(), arguments.strict_config)?;
+    start.shutdown_grace = arguments.shutdown_grace.unwrap_or(start.shutdown_grace);
+    start.cluster = cluster(arguments.cluster_id.clone(), env::var("CLUSTER_ID").ok())?;
+    Ok(start)
+}
+
+/// Kafka's container image names a new cluster by the variable CLUSTER_ID, and lets an old one be.
+fn cluster(wanted: Option<String>, of_image: Option<String>) -> Result<Cluster, Failure> {
+    let (cluster, id, place) = match (wanted, of_image) {
+        (Some(id), _) => (Cluster::Only(id.clone()), id, "--cluster-id, or OTTLA_CLUSTER_ID"),
+        (None, Some(id)) => (Cluster::FoundOrNew(id.clone()), id, "CLUSTER_ID"),
+        (None, None) => return Ok(Cluster::Found),
+    };
+    if id.is_empty() || id.len() > CLUSTER_ID_BYTES_MAX || !id.bytes().all(|c| c.is_ascii_graphic())
+    {
+        let line = format!(
+            "{id:?} (set by {place}) is no id of a cluster: up to {CLUSTER_ID_BYTES_MAX} visible \
+             characters, such as MkU3OEVBNTcwNTJENDM2Qg"
+        );
+        return Err(Failure::Config(vec![line]));
+    }
+    Ok(cluster)
 }
 
 /// `--listen` and `--data-dir`, or the variables that stand for them.
@@ -132,6 +155,17 @@ mod tests {
         .unwrap();
         assert_eq!((start.config.node_id, start.config.data_dirs()), (4, &["/b".to_owned()][..]));
         assert_eq!(start.listeners.clients[0].port, 2);
+    }
+
+    #[test]
+    fn the_flag_names_the_only_cluster_and_the_images_variable_a_new_one() {
+        let id = |id: &str| Some(id.to_owned());
+        assert_eq!(cluster(None, None).unwrap(), Cluster::Found);
+        assert_eq!(cluster(None, id("a")).unwrap(), Cluster::FoundOrNew("a".to_owned()));
+        assert_eq!(cluster(id("b"), id("a")).unwrap(), Cluster::Only("b".to_owned()));
+        for wrong in ["", "a b", &"x".repeat(201)] {
+            assert_eq!(cluster(id(wrong), None).unwrap_err().code(), 78, "{wrong}");
+        }
     }
 
     #[test]

@@ -1,8 +1,10 @@
 //! `ottla serve`: load the configuration, run the broker in the real world until it is stopped.
 
 use std::path::PathBuf;
+use std::time::Duration;
 
 use clap::Args;
+use ottla::config::unit::duration;
 use ottla::env::tokio::TokioEnv;
 use ottla::server::node::{self, Ready};
 use tracing::{info, warn};
@@ -30,6 +32,13 @@ pub struct Arguments {
     /// The number of this node: the option node.id [default: 1]
     #[arg(long, value_name = "N")]
     pub node_id: Option<i32>,
+    /// How long a clean stop may take, such as 30s; then the process ends as if it was killed
+    #[arg(long, value_name = "DURATION", env = "OTTLA_SHUTDOWN_GRACE", value_parser = duration)]
+    #[arg(default_value = "30s")]
+    pub shutdown_grace: Option<Duration>,
+    /// The cluster of this node: new directories get it, those of another are refused
+    #[arg(long, value_name = "ID", env = "OTTLA_CLUSTER_ID")]
+    pub cluster_id: Option<String>,
     /// Write the addresses to FILE, as JSON, once the broker answers
     #[arg(long, value_name = "FILE", env = "OTTLA_PORTS_FILE")]
     pub ports_file: Option<PathBuf>,
@@ -56,7 +65,8 @@ pub fn run(arguments: &Arguments) -> Result<(), Failure> {
             .map_err(|error| Failure::Other(format!("signals cannot be caught: {error}")))?;
         let data_dirs = start.config.data_dirs().to_vec();
         let on_ready = |ready: Ready| announce(&ready, &data_dirs, arguments);
-        node::run(env, start, on_ready, stop.asked()).await.map_err(Failure::from)
+        let stop = stop.asked(start.shutdown_grace);
+        node::run(env, start, on_ready, stop).await.map_err(Failure::from)
     })
 }
 

@@ -1,5 +1,7 @@
-//! Ctrl-C and SIGTERM: the first asks for a clean stop, the second ends the process at once.
+//! Ctrl-C and SIGTERM: the first asks for a clean stop, the second ends the process at once, and so
+//! does the end of the time that a stop may take.
 
+use std::time::Duration;
 use std::{io, process};
 
 use tokio::signal::unix::{Signal, SignalKind, signal};
@@ -20,14 +22,20 @@ impl Stop {
         })
     }
 
-    /// Returns at the first signal, and from then on watches for a second one.
-    pub async fn asked(mut self) {
-        let name = self.next().await.0;
-        info!(signal = name, "stopping; a second signal ends at once");
+    /// Returns at the first signal, and from then on watches for a second one, for as long as a
+    /// stop may take.
+    pub async fn asked(mut self, grace: Duration) {
+        let (name, code) = self.next().await;
+        if grace.is_zero() {
+            end(code, "told to stop without grace");
+        }
+        info!(signal = name, ?grace, "stopping; a second signal ends at once");
         tokio::spawn(async move {
-            let (name, code) = self.next().await;
-            warn!(signal = name, "ended before the stop was finished; recovery follows at start");
-            process::exit(code);
+            tokio::select! {
+                biased;
+                (name, code) = self.next() => end(code, name),
+                () = tokio::time::sleep(grace) => end(code, "--shutdown-grace is over"),
+            }
         });
     }
 
@@ -39,4 +47,9 @@ impl Stop {
             _ = self.terminate.recv() => ("SIGTERM", 143),
         }
     }
+}
+
+fn end(code: i32, why: &str) -> ! {
+    warn!(why, "ended before the stop was finished; recovery follows at start");
+    process::exit(code)
 }

@@ -22,6 +22,11 @@ A file named `*.properties` is read by Java's rules, any other as TOML, where
 In both, `${env:NAME}` and `${file:PATH:KEY}` stand for an environment variable and a key of another
 properties file.
 
+Where the name of a key ends in its unit, a value may name another one of the same kind: `\"7d\"`,
+`\"10s\"`, `\"500ms\"` (ms, s, min, h, d, w) for times, `\"1GiB\"` (B, KiB, MiB, GiB, TiB) for bytes.
+What could mean two things (`5m`, `1GB`) is refused. Kafka's own tools, and Kafka where it reads the
+same file, take plain numbers alone.
+
 An unknown key is warned of, with the nearest known one; `--strict-config` makes it an error.
 ";
 

@@ -5,7 +5,17 @@
 //! warned of.
 
 /// Variables of ours that are flags of the command line, not options.
-const FLAGS: [&str; 6] = ["BROKERS", "CONFIG", "DATA_DIR", "LISTEN", "LOG_FORMAT", "PORTS_FILE"];
+const FLAGS: [&str; 9] = [
+    "BROKERS",
+    "CLUSTER_ID",
+    "CONFIG",
+    "DATA_DIR",
+    "LISTEN",
+    "LOG_FORMAT",
+    "PORTS_FILE",
+    "SHUTDOWN_GRACE",
+    "STRICT_CONFIG",
+];
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Prefix {
@@ -16,8 +26,7 @@ pub enum Prefix {
 /// The option that a variable sets, if it sets one.
 pub fn option_name(variable: &str) -> Option<(Prefix, String)> {
     if let Some(rest) = variable.strip_prefix("OTTLA_") {
-        let is_flag = FLAGS.contains(&rest) || rest == "STRICT_CONFIG";
-        return (!rest.is_empty() && !is_flag).then(|| (Prefix::Ottla, dotted(rest)));
+        return (!rest.is_empty() && !FLAGS.contains(&rest)).then(|| (Prefix::Ottla, dotted(rest)));
     }
     let rest = variable.strip_prefix("KAFKA_")?;
     (!rest.is_empty() && !is_of_others(rest)).then(|| (Prefix::Kafka, dotted(rest)))

@@ -2,6 +2,7 @@
 //! order of strength, then checked as a whole. Every problem is reported, not only the first.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use super::broker::{BROKER_OPTIONS, BrokerConfig};
 use super::environment::{Prefix, option_name};
@@ -13,6 +14,7 @@ use super::reference::{Lookup, ReferenceError, expand};
 use super::suggest;
 use super::toml_text::{self, TomlError};
 use super::unhonoured;
+use super::unit::Unit;
 
 #[derive(Clone, Debug, Default)]
 pub struct Settings {
@@ -27,7 +29,24 @@ pub struct Start {
     pub listeners: Listeners,
     /// For the log: what was set and is not honoured.
     pub warnings: Vec<String>,
+    pub cluster: Cluster,
+    /// How long a clean stop may take.
+    pub shutdown_grace: Duration,
 }
+
+/// The cluster that a node is to belong to.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub enum Cluster {
+    /// That of its data directories; a new one where they are new.
+    #[default]
+    Found,
+    /// The same, with the id of a new one.
+    FoundOrNew(String),
+    /// This one; directories of another are refused.
+    Only(String),
+}
+
+const SHUTDOWN_GRACE: Duration = Duration::from_secs(30);
 
 #[derive(Debug, thiserror::Error)]
 pub enum SettingsError {
@@ -37,6 +56,8 @@ pub enum SettingsError {
     Toml { path: String, error: TomlError },
     #[error("{name} (set by {origin}): {error}")]
     Reference { name: String, origin: Origin, error: ReferenceError },
+    #[error("{name}={value} (set by {origin}): {problem}")]
+    Unit { name: String, value: String, origin: Origin, problem: String },
     #[error("-D {0:?} is not KEY=VALUE, for example -D num.partitions=3")]
     Assignment(String),
     #[error("unknown option {name} (set by {origin}){hint}")]
@@ -135,7 +156,7 @@ impl Settings {
     /// Checks everything. `machine` is the name of this host; `strict` refuses unknown keys.
     pub fn finish(mut self, machine: &str, strict: bool) -> Result<Start, Vec<SettingsError>> {
         self.take_broker_id();
-        let (mut warnings, mut errors) = (Vec::new(), Vec::new());
+        let (mut warnings, mut errors) = (Vec::new(), self.take_units());
         for (name, setting) in &self.fixed {
             match judge(name, setting) {
                 Ok(None) => {}
@@ -168,6 +189,29 @@ impl Settings {
     }
 }
 
+impl Settings {
+    /// Makes numbers of values with units. What cannot be one is taken out, and told.
+    fn take_units(&mut self) -> Vec<SettingsError> {
+        let mut errors = Vec::new();
+        self.fixed.retain(|name, setting| {
+            let Some(unit) = find(BROKER_OPTIONS, name).and_then(Unit::of) else { return true };
+            match unit.number(&setting.value) {
+                Ok(None) => true,
+                Ok(Some(number)) => {
+                    setting.value = number.to_string();
+                    true
+                }
+                Err(problem) => {
+                    let Setting { value, origin } = setting.clone();
+                    errors.push(SettingsError::Unit { name: name.clone(), value, origin, problem });
+                    false
+                }
+            }
+        });
+        errors
+    }
+}
+
 impl SettingsError {
     /// Strangers are fatal when that is wished, except among the variables that begin with KAFKA:
     /// other software sets those.
@@ -189,7 +233,8 @@ fn start(layers: Layers, machine: &str, warnings: Vec<String>) -> Result<Start, 
         return Err(SettingsError::Roles(config.process_roles.join(",")));
     }
     let listeners = Listeners::of(&config, machine)?;
-    Ok(Start { layers, config, listeners, warnings })
+    let (cluster, shutdown_grace) = (Cluster::default(), SHUTDOWN_GRACE);
+    Ok(Start { layers, config, listeners, warnings, cluster, shutdown_grace })
 }
 
 /// What to say of one setting: nothing, a warning, or an error.
@@ -261,6 +306,42 @@ mod tests {
         assert!(errors[0].starts_with("authorizer.class.name=A (set by a.properties line 3)"));
         assert!(errors[1].contains("num.partitions: Value must be at least 1"));
         assert!(errors[2].contains("log.segment.bytes: Not a number of type INT"));
+    }
+
+    #[test]
+    fn values_may_name_their_units_wherever_they_are_set() {
+        let mut settings = Settings::default();
+        let toml = "log.retention.ms = \"7d\"\nlog.segment.bytes = \"1GiB\"";
+        settings.add_toml("o.toml", toml, &mut nowhere).unwrap();
+        let properties = "log.roll.ms=90min";
+        settings.add_properties("a.properties", properties, &mut nowhere).unwrap();
+        settings.add_environment([variable("KAFKA_SOCKET_REQUEST_MAX_BYTES", "64MiB")]);
+        settings.add_assignment("connections.max.idle.ms=10 s").unwrap();
+        let Start { config, layers, .. } = settings.finish("here", true).unwrap();
+        assert_eq!(config.log_retention_ms, Some(604_800_000));
+        assert_eq!(config.log_segment_bytes, 1 << 30);
+        assert_eq!(config.log_roll_ms, Some(5_400_000));
+        assert_eq!(config.socket_request_max_bytes, 64 << 20);
+        assert_eq!(config.connections_max_idle_ms, 10_000);
+        let told = &layers.fixed("log.retention.ms").unwrap().value;
+        assert_eq!(told, "604800000", "DescribeConfigs answers numbers");
+    }
+
+    #[test]
+    fn a_unit_that_does_not_fit_is_refused_with_its_place() {
+        let mut settings = Settings::default();
+        let toml = "log.retention.ms = \"5m\"\nlog.segment.bytes = \"4GiB\"";
+        settings.add_toml("o.toml", toml, &mut nowhere).unwrap();
+        settings.add_assignment("num.partitions=3s").unwrap();
+        let errors = settings.finish("here", true).unwrap_err();
+        let errors: Vec<_> = errors.iter().map(|error| error.to_string()).collect();
+        assert_eq!(errors.len(), 3, "{errors:?}");
+        let expected =
+            "log.retention.ms=5m (set by o.toml): m may be minutes or months: write 5min";
+        assert_eq!(errors[0], expected);
+        let rest = errors[1..].join("\n");
+        assert!(rest.contains("4294967296 for configuration log.segment.bytes"), "{rest}");
+        assert!(rest.contains("3s for configuration num.partitions: Not a number"), "{rest}");
     }
 
     #[test]

@@ -217,7 +217,7 @@ pub mod tests {
     use crate::log::sync::EPOCHS_NAME;
     use crate::types::Offset;
 
-    pub const OWNER: Owner = Owner { node_id: NodeId(1), cluster_id: None };
+    pub const OWNER: Owner = Owner { node_id: NodeId(1), cluster_id: None, new_cluster_id: None };
 
     pub fn world() -> (TokioEnv, TempDir) {
         let env = TokioEnv::new(tokio::runtime::Handle::current());

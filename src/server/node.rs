@@ -42,6 +42,10 @@ const RAFT: raft::Options = raft::Options {
 /// Where Kafka's own examples put the controller.
 const CONTROLLER_PORT: u16 = 9093;
 
+/// How long a stop waits for answers that are on their way, so that peers who do not read leave time
+/// for the disk.
+const DRAIN_MAX: Duration = Duration::from_secs(10);
+
 /// With `queued.max.request.bytes` unbounded: what a machine can hold anyway.
 const QUEUED_BYTES_MAX: usize = 1 << 30;
 
@@ -80,15 +84,15 @@ pub async fn run<E: Env>(
     on_ready: impl FnOnce(Ready),
     stop: impl Future<Output = ()>,
 ) -> Result<(), RunError> {
-    let Start { layers, config, listeners, .. } = start;
-    let limits = limits(&config);
+    let Start { layers, config, listeners, cluster, shutdown_grace, .. } = start;
+    let limits = limits(&config, shutdown_grace);
     let mut bound = Vec::with_capacity(listeners.clients.len());
     for endpoint in &listeners.clients {
         bound.push(bind(&env, endpoint).await?);
     }
     let endpoints = advertised(&listeners, &bound);
 
-    let disks = Disks::open(&env, &config).await?;
+    let disks = Disks::open(&env, &config, &cluster).await?;
     let metadata = disks.at(Path::new(config.metadata_dir())).clone();
     let registration = Registration {
         id: NodeId(config.node_id),
@@ -216,7 +220,7 @@ async fn failed<E: Env>(metadata: &DataDirectory<E>) -> Arc<Offline> {
     }
 }
 
-fn limits(config: &BrokerConfig) -> Limits {
+fn limits(config: &BrokerConfig, shutdown_grace: Duration) -> Limits {
     let idle_max = match u64::try_from(config.connections_max_idle_ms) {
         Ok(ms) => Duration::from_millis(ms),
         // Below 0: never.
@@ -227,6 +231,7 @@ fn limits(config: &BrokerConfig) -> Limits {
         frame_bytes_max: config.socket_request_max_bytes,
         idle_max,
         queued_bytes_max: queued_bytes_max.unwrap_or(QUEUED_BYTES_MAX),
+        drain_max: DRAIN_MAX.min(shutdown_grace / 2),
     }
 }
 

@@ -3,6 +3,7 @@
 
 use std::time::{Duration, Instant};
 
+use ottla::protocol::error::ErrorCode;
 use ottla::protocol::messages::create_partitions_request::{
     CreatePartitionsRequest, CreatePartitionsTopic,
 };
@@ -29,6 +30,7 @@ use ottla::protocol::messages::produce_request::ProduceRequest;
 use ottla::protocol::wire::{Request, Text};
 
 use super::harness::calls::{FETCH, METADATA, PRODUCE, fetch_request, produce_request};
+use super::harness::eventually;
 use super::harness::node::Node;
 use super::harness::wire::Wire;
 
@@ -93,6 +95,35 @@ fn many_unknown_topics_are_answered() {
     let topics = entries(|n| DeleteRecordsTopic { name: name(n), partitions: partitions.clone() });
     answers(wire, &DeleteRecordsRequest { topics, timeout_ms: 1000 }, 2);
     wire.expect_service();
+}
+
+#[test]
+fn topics_on_demand_come_a_thousand_at_a_time() {
+    const WANTED: usize = 1300;
+    let dir = tempfile::tempdir().unwrap();
+    let node = Node::start(dir.path(), &[]);
+    let wire = &mut node.connect();
+    let named = |n| MetadataRequestTopic { name: Some(name(n)), ..Default::default() };
+    let mut topics: Vec<_> = (0..WANTED).map(named).collect();
+    let bad = MetadataRequestTopic { name: Some(Text::from("no/topic")), ..Default::default() };
+    topics.insert(0, bad);
+    let wanted = MetadataRequest {
+        topics: Some(topics),
+        allow_auto_topic_creation: true,
+        ..Default::default()
+    };
+    let unknown = ErrorCode::UnknownTopicOrPartition.code();
+    let answer = wire.call(&wanted, METADATA);
+    assert_eq!(answer.topics[0].error_code, ErrorCode::InvalidTopicException.code());
+    assert!(answer.topics[1..].iter().all(|topic| topic.error_code == unknown));
+    let all = MetadataRequest { topics: None, ..Default::default() };
+    eventually("a thousand are there", || wire.call(&all, METADATA).topics.len() >= 1000);
+    assert_eq!(wire.call(&all, METADATA).topics.len(), 1000, "and no more");
+    eventually("the client asks again, and gets the others", || {
+        let answer = wire.call(&wanted, METADATA);
+        answer.topics[1..].iter().all(|topic| topic.error_code == ErrorCode::None.code())
+    });
+    assert_eq!(wire.call(&all, METADATA).topics.len(), WANTED);
 }
 
 #[test]

@@ -12,7 +12,9 @@ use ottla::protocol::frame::decode_response;
 use ottla::protocol::messages::produce_request::ProduceRequest;
 use rustix::process::{Pid, Signal, kill_process};
 
-use super::harness::calls::{PRODUCE, batch, code, expect_service, produce_request};
+use super::harness::calls::{
+    FETCH, PRODUCE, batch, code, expect_service, fetch_request, produce_request,
+};
 use super::harness::eventually;
 use super::harness::wire::Wire;
 
@@ -96,6 +98,88 @@ fn both_signals_stop_it_cleanly() {
         assert!(mark.exists());
         wire.expect_closed();
     }
+}
+
+/// A peer that asks for much and reads nothing keeps the stop waiting.
+fn stuck_peer(address: SocketAddr) -> Wire {
+    let mut wire = Wire::connect(address);
+    wire.create("t", 1, &[("max.message.bytes", "20000000")]);
+    wire.append("t", &[&"x".repeat(15_000_000)]);
+    let mut request = fetch_request("t", 0);
+    request.max_bytes = i32::MAX;
+    request.topics[0].partitions[0].partition_max_bytes = i32::MAX;
+    wire.send(&request, FETCH);
+    // Until the first bytes are there: the answer is being written.
+    assert_eq!(wire.stream.peek(&mut [0]).unwrap(), 1);
+    wire
+}
+
+#[test]
+fn a_second_signal_ends_the_process_at_once() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut process = Process::start(dir.path(), &[]);
+    let _stuck = stuck_peer(process.address());
+    process.signal(Signal::TERM);
+    std::thread::sleep(Duration::from_millis(300));
+    assert!(process.child.try_wait().unwrap().is_none(), "it waits for the peer");
+    process.signal(Signal::INT);
+    assert_eq!(process.wait().code(), Some(130));
+    assert!(!dir.path().join("data/.kafka_cleanshutdown").exists());
+}
+
+#[test]
+fn a_stop_takes_no_longer_than_its_grace() {
+    let dir = tempfile::tempdir().unwrap();
+    let mark = dir.path().join("data/.kafka_cleanshutdown");
+    let mut process = Process::start(dir.path(), &["--shutdown-grace", "0s"]);
+    let _stuck = stuck_peer(process.address());
+    process.signal(Signal::TERM);
+    assert_eq!(process.wait().code(), Some(143), "no grace is no clean stop");
+    assert!(!mark.exists());
+
+    // Half of the time is for peers, the rest for the disk: the stop is clean all the same.
+    let mut process = Process::start(dir.path(), &["--shutdown-grace", "4s"]);
+    let address = process.address();
+    let mut stuck = Wire::connect(address);
+    let mut request = fetch_request("t", 0);
+    request.max_bytes = i32::MAX;
+    request.topics[0].partitions[0].partition_max_bytes = i32::MAX;
+    stuck.send(&request, FETCH);
+    assert_eq!(stuck.stream.peek(&mut [0]).unwrap(), 1);
+    let begun = std::time::Instant::now();
+    process.signal(Signal::TERM);
+    assert_eq!(process.wait().code(), Some(0));
+    assert!(begun.elapsed() < Duration::from_secs(4), "{:?}", begun.elapsed());
+    assert!(mark.exists());
+}
+
+#[test]
+fn a_new_cluster_is_named_by_flag_or_variable() {
+    let dir = tempfile::tempdir().unwrap();
+    let id = |dir: &Path| {
+        let text = fs::read_to_string(dir.join("data/meta.properties")).unwrap();
+        text.lines().find_map(|line| line.strip_prefix("cluster.id=")).unwrap().to_owned()
+    };
+    let ports_file = dir.path().join("ports.json");
+    for given in ["first", "second"] {
+        let mut command = command(dir.path());
+        command.env("CLUSTER_ID", given).args(["--listen", "127.0.0.1:0", "--ports-file"]);
+        let child = command.arg(&ports_file).spawn().unwrap();
+        let mut process = Process { child, ports_file: ports_file.clone() };
+        process.address();
+        process.signal(Signal::TERM);
+        assert_eq!(process.wait().code(), Some(0));
+        assert_eq!(id(dir.path()), "first", "as Kafka's image: a cluster keeps its id");
+        fs::remove_file(&ports_file).unwrap();
+    }
+    let (status, said) = fails(dir.path(), &["--cluster-id", "second"]);
+    assert_eq!(status, 74, "{said}");
+    assert!(said.contains("belongs to cluster first, second expected"), "{said}");
+    let (status, said) = fails(dir.path(), &["--cluster-id", "two words"]);
+    assert_eq!(status, 78, "{said}");
+    let (status, said) = fails(dir.path(), &["--shutdown-grace", "30"]);
+    assert_eq!(status, 2, "{said}");
+    assert!(said.contains("30s"), "{said}");
 }
 
 #[test]

@@ -20,6 +20,8 @@ pub struct Owner {
     pub node_id: NodeId,
     /// `None`: the cluster of the directories that have one, or a new one.
     pub cluster_id: Option<String>,
+    /// Of the new one; `None`: drawn.
+    pub new_cluster_id: Option<String>,
 }
 
 /// Opens the directories of one node, and formats the empty ones among them once all the others
@@ -42,7 +44,8 @@ pub async fn open_all<E: Env>(
     }
     let known = looked.iter().filter_map(|(path, _, found)| Some((&***path, found.as_ref()?)));
     let cluster_id = verify(owner, known)?;
-    let cluster_id = cluster_id.unwrap_or_else(|| Uuid::random(|| env.random_u64()).to_string());
+    let drawn = || Uuid::random(|| env.random_u64()).to_string();
+    let cluster_id = cluster_id.or_else(|| owner.new_cluster_id.clone()).unwrap_or_else(drawn);
 
     let mut directories = Vec::with_capacity(looked.len());
     for (path, lock, found) in looked {
@@ -203,7 +206,7 @@ mod tests {
         let error = refusal(&env, &[a.clone(), b.clone()], &OWNER).await;
         assert!(error.starts_with(b.join("meta.properties").to_str().unwrap()), "{error}");
         assert!(error.contains("belongs to cluster"), "{error}");
-        let other = Owner { node_id: NodeId(2), cluster_id: None };
+        let other = Owner { node_id: NodeId(2), ..OWNER };
         let error = refusal(&env, std::slice::from_ref(&a), &other).await;
         assert!(error.contains("belongs to node.id 1, 2 expected"), "{error}");
         let other = Owner { cluster_id: Some("mine".to_owned()), ..OWNER };
@@ -213,6 +216,18 @@ mod tests {
         put(&env, b.join("meta.properties"), str::from_utf8(&text).unwrap());
         let error = refusal(&env, &[a, b], &OWNER).await;
         assert!(error.contains("one is a copy of the other"), "{error}");
+    }
+
+    #[tokio::test]
+    async fn a_new_cluster_has_the_id_that_it_was_given_and_an_old_one_keeps_its_own() {
+        let (env, dir) = world();
+        let paths = [dir.path().to_owned()];
+        let first = Owner { new_cluster_id: Some("first".to_owned()), ..OWNER };
+        let opened = open_all(&env, &paths, &first).await.unwrap();
+        assert_eq!(opened[0].cluster_id(), "first");
+        drop(opened);
+        let second = Owner { new_cluster_id: Some("second".to_owned()), ..OWNER };
+        assert_eq!(open_all(&env, &paths, &second).await.unwrap()[0].cluster_id(), "first");
     }
 
     #[tokio::test]
