@@ -184,7 +184,7 @@ impl<E: Env> Broker<E> {
             for some in names.chunks((CREATED_PARTITIONS_MAX / partitions_each).max(1)) {
                 broker.create_on_demand(some).await;
                 let mut creating = broker.creating.lock().expect("nobody panics while holding it");
-                some.iter().for_each(|name| drop(creating.remove(name)));
+                creating.retain(|name| !some.contains(name));
             }
         });
     }

@@ -24,6 +24,8 @@ mod connection;
 mod connections;
 pub mod node;
 pub mod shutdown;
+#[cfg(test)]
+mod tests;
 
 /// How long to wait before accepting again when the system refuses, of descriptors perhaps.
 const ACCEPT_RETRY: Duration = Duration::from_millis(100);

@@ -1,5 +1,6 @@
-//! A disk in memory, for tests: it loses what was not synced, tears it at sectors, fills up, and
-//! reads as slowly as it is told. Everything else is the real world.
+//! A world in memory, for tests. Its disk loses what was not synced, tears it at sectors, fills up,
+//! and reads as slowly as it is told; its network counts; its clock can be held. Tasks and chance
+//! are the real ones.
 
 use std::collections::BTreeMap;
 use std::future::Future;
@@ -10,15 +11,20 @@ use std::sync::{Arc, Mutex, MutexGuard};
 
 use bytes::{Bytes, BytesMut};
 
+use self::clock::{Held, MemoryClock};
+use self::net::MemoryNet;
 use super::Env;
 use super::disk::{Disk, Entry, File, Open, Space};
-use super::tokio::clock::TokioClock;
-use super::tokio::net::TokioNet;
 use super::tokio::{TokioEnv, TokioTask};
+
+pub mod clock;
+pub mod net;
 
 #[derive(Clone)]
 pub struct MemoryEnv {
     real: TokioEnv,
+    clock: MemoryClock,
+    net: MemoryNet,
     disk: MemoryDisk,
 }
 
@@ -65,12 +71,20 @@ pub const SECTOR_BYTES: usize = 512;
 
 impl MemoryEnv {
     pub fn new(real: TokioEnv) -> MemoryEnv {
-        MemoryEnv { real, disk: MemoryDisk::default() }
+        let clock = MemoryClock::Real(real.clock().clone());
+        MemoryEnv { real, clock, net: MemoryNet::default(), disk: MemoryDisk::default() }
+    }
+
+    /// A world whose time stands still until `Held` moves it.
+    pub fn held(real: TokioEnv) -> (MemoryEnv, Held) {
+        let held = Held::default();
+        let clock = MemoryClock::Held(held.clone());
+        (MemoryEnv { clock, ..MemoryEnv::new(real) }, held)
     }
 
     /// The same world with another disk.
     pub fn with_disk(&self, disk: MemoryDisk) -> MemoryEnv {
-        MemoryEnv { real: self.real.clone(), disk }
+        MemoryEnv { disk, ..self.clone() }
     }
 }
 
@@ -375,17 +389,17 @@ impl File for MemoryFile {
 }
 
 impl Env for MemoryEnv {
-    type Clock = TokioClock;
-    type Net = TokioNet;
+    type Clock = MemoryClock;
+    type Net = MemoryNet;
     type Disk = MemoryDisk;
     type Task = TokioTask;
 
-    fn clock(&self) -> &TokioClock {
-        self.real.clock()
+    fn clock(&self) -> &MemoryClock {
+        &self.clock
     }
 
-    fn net(&self) -> &TokioNet {
-        self.real.net()
+    fn net(&self) -> &MemoryNet {
+        &self.net
     }
 
     fn disk(&self) -> &MemoryDisk {

@@ -25,16 +25,21 @@ use crate::env::net::Conn;
 use crate::env::{ConnOf, Env, ReaderOf, WriterOf};
 use crate::protocol::api::ApiKey;
 use crate::protocol::wire::writer::Piece;
+use crate::types::Instant;
 
+/// What a read makes room for: more, the more there was to read last time.
 const READ_BYTES_MIN: usize = 4 << 10;
+const READ_BYTES_MAX: usize = 32 << 10;
 /// Requests of one connection that wait for their answer at a time.
 const PIPELINED_MAX: usize = 128;
 /// Slices that one vectored write takes at most (IOV_MAX is 1024).
 const SLICES_MAX: usize = 256;
 /// Of a file region, sent under one stall limit.
-const REGION_CHUNK_BYTES: u64 = 1 << 20;
-/// A frame that no byte of arrives for so long gives its memory back, and its connection up.
+const REGION_CHUNK_BYTES: u64 = 256 << 10;
+/// A frame that hardly anything of arrives for so long gives its memory back, and its connection up.
 const READ_STALL_MAX: Duration = Duration::from_secs(60);
+/// Less than this is hardly anything.
+const READ_STALL_BYTES: usize = 4 << 10;
 /// A peer that takes no bytes for so long is gone, or as good as gone.
 const WRITE_STALL_MAX: Duration = Duration::from_secs(60);
 /// A buffer that no bytes reached for so long is given back.
@@ -55,7 +60,7 @@ pub enum Closed {
     Refused(api::Refusal),
     #[error("idle for {0:?} (connections.max.idle.ms)")]
     Idle(Duration),
-    #[error("no byte of a frame for {0:?}")]
+    #[error("less than {READ_STALL_BYTES} bytes of a frame in {0:?}")]
     ReadStalled(Duration),
     #[error("the peer took no bytes for {0:?}")]
     WriteStalled(Duration),
@@ -102,6 +107,9 @@ pub struct Connection<E: Env> {
     reader: ReaderOf<E>,
     writer: WriterOf<E>,
     buffer: BytesMut,
+    read_bytes: usize,
+    /// So many frames were whole.
+    frames: u64,
     /// Taken for the frame at the front of `buffer`.
     share: Option<Share>,
     in_flight: VecDeque<InFlight<E>>,
@@ -116,6 +124,20 @@ enum Wanted {
     Turn,
 }
 
+/// How far the peer had come with its frames.
+struct Progress {
+    at: Instant,
+    frames: u64,
+    /// Of the frame that is not whole yet.
+    bytes: usize,
+}
+
+impl Progress {
+    fn is_beyond(&self, before: &Progress) -> bool {
+        self.frames > before.frames || self.bytes >= before.bytes + READ_STALL_BYTES
+    }
+}
+
 enum Event {
     Read(io::Result<usize>),
     Funded(Share),
@@ -127,8 +149,17 @@ enum Event {
 impl<E: Env> Connection<E> {
     pub fn new(shared: Arc<Shared<E>>, conn: ConnOf<E>, client: Arc<Client>) -> Connection<E> {
         let (reader, writer) = conn.split();
-        let (buffer, in_flight) = (BytesMut::new(), VecDeque::new());
-        Connection { shared, client, reader, writer, buffer, share: None, in_flight }
+        Connection {
+            shared,
+            client,
+            reader,
+            writer,
+            buffer: BytesMut::new(),
+            read_bytes: READ_BYTES_MIN,
+            frames: 0,
+            share: None,
+            in_flight: VecDeque::new(),
+        }
     }
 
     /// Serves the peer until one side has enough of it.
@@ -147,6 +178,7 @@ impl<E: Env> Connection<E> {
         let first_look = active.after(BUFFER_IDLE_MAX.min(idle_max));
         let mut quiet = pin!(clock.sleep_until(first_look));
         let mut parked = false;
+        let mut progress = Progress { at: active, frames: 0, bytes: 0 };
         loop {
             let wanted = self.start_requests().await?;
             self.write_answers().await?;
@@ -164,8 +196,9 @@ impl<E: Env> Connection<E> {
                 Event::Read(Ok(0)) if self.buffer.is_empty() => return Err(Closed::ByPeer),
                 Event::Read(Ok(0)) => return Err(Closed::WithinFrame),
                 Event::Read(Err(error)) => return Err(error.into()),
-                Event::Read(Ok(_)) => {
+                Event::Read(Ok(count)) => {
                     active = clock.now();
+                    self.adapt(count);
                     if parked {
                         parked = false;
                         quiet.set(clock.sleep_until(active.after(BUFFER_IDLE_MAX)));
@@ -181,8 +214,13 @@ impl<E: Env> Connection<E> {
                         active = now;
                     }
                     let idle = now.since(active);
-                    if self.share.is_some() && idle >= READ_STALL_MAX {
-                        return Err(Closed::ReadStalled(idle));
+                    let waits = self.share.is_none() || busy;
+                    let reached =
+                        Progress { at: now, frames: self.frames, bytes: self.buffer.len() };
+                    if waits || reached.is_beyond(&progress) {
+                        progress = reached;
+                    } else if now.since(progress.at) >= READ_STALL_MAX {
+                        return Err(Closed::ReadStalled(now.since(progress.at)));
                     }
                     if idle >= idle_max {
                         return Err(Closed::Idle(idle));
@@ -190,12 +228,22 @@ impl<E: Env> Connection<E> {
                     parked = idle >= BUFFER_IDLE_MAX && self.buffer.is_empty();
                     if parked {
                         self.buffer = BytesMut::new();
+                        self.read_bytes = READ_BYTES_MIN;
                     }
                     let end = active.after(idle_max);
                     let look = if parked { end } else { now.after(BUFFER_IDLE_MAX).min(end) };
                     quiet.set(clock.sleep_until(look));
                 }
             }
+        }
+    }
+
+    /// A read that filled its buffer left something behind, perhaps: the next one makes more room.
+    fn adapt(&mut self, count: usize) {
+        if self.buffer.len() == self.buffer.capacity() && count >= self.read_bytes {
+            self.read_bytes = (2 * self.read_bytes).min(READ_BYTES_MAX);
+        } else if count < self.read_bytes / 4 {
+            self.read_bytes = (self.read_bytes / 2).max(READ_BYTES_MIN);
         }
     }
 
@@ -213,7 +261,7 @@ impl<E: Env> Connection<E> {
             Wanted::Bytes(count) => {
                 // A parked connection holds no buffer: its first read is short.
                 if buffer.capacity() > 0 || !buffer.is_empty() {
-                    buffer.reserve(count.max(READ_BYTES_MIN));
+                    buffer.reserve(count.max(self.read_bytes));
                 }
                 (true, 0)
             }
@@ -258,6 +306,7 @@ impl<E: Env> Connection<E> {
             }
             self.buffer.advance(4);
             let frame = self.buffer.split_to(size).freeze();
+            self.frames += 1;
             let (pending, share) = self.start(frame).await;
             let in_flight = InFlight { pending, is_produce, is_fetch, _share: share };
             self.in_flight.push_back(in_flight);
