@@ -47,7 +47,13 @@ fn broker(chance: &mut Chance) -> BrokerPlan {
     let segment_bytes = *chance.pick(&[1 << 20, 1 << 30]);
     let index_bytes = *chance.pick(&[48, 120, 1200, 10 << 20]);
     let index_interval = *chance.pick(&[64, 1024, 4096]);
+    let checkpoint_ms = *chance.pick(&[500, 5000, 60_000]);
+    let snapshot_bytes = *chance.pick(&[200, 2000, 20 << 20]);
+    let metadata_bytes = *chance.pick(&[1000, 100 << 20]);
     let options = [
+        ("log.flush.offset.checkpoint.interval.ms", checkpoint_ms.to_string()),
+        ("metadata.log.max.record.bytes.between.snapshots", snapshot_bytes.to_string()),
+        ("metadata.max.retention.bytes", metadata_bytes.to_string()),
         ("log.segment.bytes", segment_bytes.to_string()),
         ("log.index.size.max.bytes", index_bytes.to_string()),
         ("log.index.interval.bytes", index_interval.to_string()),
