@@ -1,15 +1,15 @@
 //! What must hold, and how a run says that it did not.
 //!
-//! `ghost` watches from inside, on every probe; `log` judges from outside, by the history alone, so
-//! that it can judge any broker. Both name the invariant that broke and show the least evidence
-//! that convinces.
+//! `ghost` watches from inside, on every probe; `history` judges from outside, by what clients
+//! were told, so that it can judge any broker. Both name the invariant that broke and show the
+//! least evidence that convinces.
 
 use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
 pub mod ghost;
-pub mod log;
+pub mod history;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub enum Invariant {
@@ -28,14 +28,17 @@ pub enum Invariant {
     I20,
     I21,
     I37,
+    I38,
     I42,
+    I45,
     I46,
     I48,
     I50,
+    I55,
 }
 
 impl Invariant {
-    pub const ALL: [Invariant; 19] = [
+    pub const ALL: [Invariant; 22] = [
         Invariant::I2,
         Invariant::I3,
         Invariant::I5,
@@ -51,10 +54,13 @@ impl Invariant {
         Invariant::I20,
         Invariant::I21,
         Invariant::I37,
+        Invariant::I38,
         Invariant::I42,
+        Invariant::I45,
         Invariant::I46,
         Invariant::I48,
         Invariant::I50,
+        Invariant::I55,
     ];
 
     pub fn describe(self) -> &'static str {
@@ -80,10 +86,13 @@ impl Invariant {
             Invariant::I37 => {
                 "what the metadata log committed stays, and is what everybody applies"
             }
+            Invariant::I38 => "one order of administrators' requests explains every answer",
             Invariant::I42 => "recovery keeps everything that was durable",
+            Invariant::I45 => "what is within a limit is taken, what is beyond it refused",
             Invariant::I46 => "a log lets go only of what its rules name, below the high watermark",
             Invariant::I48 => "a search through an index finds what a walk would find",
             Invariant::I50 => "once healed, the broker takes and serves records within a minute",
+            Invariant::I55 => "where nothing is broken nothing goes wrong",
         }
     }
 

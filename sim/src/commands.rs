@@ -15,7 +15,9 @@ mod batch;
 mod canary;
 mod corpus;
 mod determinism;
+mod judge;
 pub mod process;
+mod record;
 mod remains;
 mod replay;
 mod run;
@@ -45,6 +47,10 @@ enum Verb {
     Canary(batch::Arguments),
     /// Plant bugs in a copy of the broker: each must be caught by the invariant that it names
     Mutants(mutants::command::Arguments),
+    /// Write down what clients see of a real broker
+    Record(record::Arguments),
+    /// Check what was written down
+    Judge(judge::Arguments),
     /// Show the invariants and the classes of faults
     List,
     /// Run one plan and print its report as JSON
@@ -61,6 +67,8 @@ pub fn main() -> i32 {
         Verb::Determinism(arguments) => determinism::compare(&arguments),
         Verb::Canary(arguments) => canary::run(&arguments),
         Verb::Mutants(arguments) => mutants::command::run(&arguments, batch::draw_seed()),
+        Verb::Record(arguments) => record::record(&arguments),
+        Verb::Judge(arguments) => judge::judge(&arguments),
         Verb::List => list(),
         Verb::One(arguments) => process::one(&arguments),
     }

@@ -61,6 +61,9 @@ pub enum What {
         partition: u32,
         batch: u64,
         records: Vec<u64>,
+        /// The time of each, in milliseconds, as its producer says.
+        #[serde(default)]
+        times: Vec<i64>,
         acks: i16,
         idempotent: bool,
         /// The log may hold it at most once. Not so when it is sent again without idempotence, or
@@ -82,16 +85,23 @@ pub enum What {
         /// The time that the broker gave it, on a topic that wants that.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         append_ms: Option<i64>,
+        /// How often it was sent, at most; 0 where that is not known.
+        #[serde(default)]
+        attempts: u32,
     },
     /// It is not stored and will not be. `code` is 0 where it was never sent.
     Refused {
         batch: u64,
         code: i16,
+        #[serde(default)]
+        attempts: u32,
     },
     /// It may be stored, now or later: so is every batch with acks=0. `code` is the last answer.
     Unknown {
         batch: u64,
         code: Option<i16>,
+        #[serde(default)]
+        attempts: u32,
     },
     /// A batch that was acknowledged is sent once more, byte by byte. It is stored already and must
     /// not be again, unless it need not be there only `once`.
@@ -115,7 +125,7 @@ pub enum What {
         topic: String,
         partition: u32,
         session: u64,
-        at: i64,
+        offset: i64,
     },
     /// Records as they were served, the first at `base`, without a gap; the next of the session go
     /// on behind them. Of one batch, or a part of it.
@@ -133,12 +143,12 @@ pub enum What {
         /// Part of the last reading, of everything, when all is over.
         last: bool,
     },
-    /// OFFSET_OUT_OF_RANGE for a fetch at `at`. The session ends.
+    /// OFFSET_OUT_OF_RANGE for a fetch at `offset`. The session ends.
     OutOfRange {
         topic: String,
         partition: u32,
         session: u64,
-        at: i64,
+        offset: i64,
         asked: u64,
     },
     /// What ListOffsets says: the first offset with a time of at least `timestamp` and that time;
@@ -183,6 +193,10 @@ pub enum What {
         code: Option<i16>,
     },
 
+    /// An error that a client with good manners met and passed over.
+    Trouble {
+        text: String,
+    },
     /// For who reads the history. Checkers pass over it.
     Note {
         text: String,
@@ -284,7 +298,6 @@ pub fn incarnation(name: &str, id: impl std::fmt::Display) -> String {
 }
 
 /// The name that an incarnation bears.
-#[cfg_attr(not(test), allow(dead_code, reason = "checkers will ask"))]
 pub fn name_of(incarnation: &str) -> &str {
     incarnation.rsplit_once('#').map_or(incarnation, |(name, _)| name)
 }
@@ -352,7 +365,6 @@ pub fn write(entries: &[Entry], to: &mut impl Write) -> io::Result<()> {
     Ok(())
 }
 
-#[cfg_attr(not(test), allow(dead_code, reason = "tests look"))]
 pub fn parse(lines: &str) -> serde_json::Result<Vec<Entry>> {
     lines.lines().map(serde_json::from_str).collect()
 }
@@ -382,6 +394,7 @@ mod tests {
                 partition: 2,
                 batch: 0,
                 records: vec![u64::MAX, 7],
+                times: vec![5, -6],
                 acks: -1,
                 idempotent: true,
                 once: true,
@@ -389,8 +402,8 @@ mod tests {
                 sequence: Some(Sequence { producer_id: 7, epoch: 0, base: 3 }),
                 bytes: 120,
             },
-            What::Produced { batch: 0, base: None, append_ms: None },
-            What::Unknown { batch: 1, code: Some(7) },
+            What::Produced { batch: 0, base: None, append_ms: None, attempts: 2 },
+            What::Unknown { batch: 1, code: Some(7), attempts: 1 },
             What::Read {
                 topic: topic(),
                 partition: 2,
@@ -402,6 +415,8 @@ mod tests {
                 asked: 1,
                 last: false,
             },
+            What::Position { topic: topic(), partition: 2, session: 0, offset: 5 },
+            What::OutOfRange { topic: topic(), partition: 2, session: 0, offset: 5, asked: 7 },
             What::Ask {
                 op: 0,
                 operation: Operation::CreateTopic { name: name(), partitions: 1, configs },

@@ -15,7 +15,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::broker;
 use crate::check::ghost::{DATA_DIR, Ghost};
-use crate::check::log::{self, Summary};
+use crate::check::history::{self, Rules, Summary};
 use crate::check::{Invariant, Violation};
 use crate::coverage;
 use crate::disk::files_below;
@@ -24,13 +24,16 @@ use crate::history::Entry;
 use crate::nemesis::Nemesis;
 use crate::net::address_of;
 use crate::plan::Plan;
-use crate::plan::fault::Class;
+use crate::plan::fault::{Class, Fault};
 use crate::trace;
 use crate::workload::{self, Stage, consume, last, produce};
-use crate::world::{Hardware, Program, Running, World};
+use crate::world::{Hardware, Kill, Program, Running, World};
 
 /// Once healed, everything that was begun must end within this.
 const SETTLE_MAX: Duration = Duration::from_secs(90);
+
+/// A second. On a narrower link a sound request may take longer than its client waits.
+const CALM_BYTES: u64 = 1 << 20;
 
 const STACK_BYTES: usize = 16 << 20;
 
@@ -162,7 +165,7 @@ async fn scenario(plan: Arc<Plan>, remains: Remains) -> Result<Summary, Failure>
         }
         world.start(0);
     }
-    world.kill(plan.reader(), crate::world::Kill::Process);
+    world.kill(plan.reader(), Kill::Process);
     stage.begins(last::NAME);
     let reading = stage.clone();
     let last = program(move |env| last::run(env, reading.clone()));
@@ -172,9 +175,23 @@ async fn scenario(plan: Arc<Plan>, remains: Remains) -> Result<Summary, Failure>
     stopped_by_itself(&world, &plan)?;
 
     ghost.finish(&world);
-    let summary = log::check(&stage.history.entries()).map_err(broken)?;
+    let summary = history::check(&stage.history.entries(), &rules(&plan)).map_err(broken)?;
     vacuous(&plan, &ghost, &summary, &nemesis.struck())?;
     Ok(summary)
+}
+
+/// What the plan allows that the history does not tell.
+fn rules(plan: &Plan) -> Rules {
+    let faults = || plan.faults.iter().map(|planned| &planned.fault);
+    let power = |kill: &Kill| matches!(kill, Kill::Power(_));
+    let is_power = |fault: &Fault| matches!(fault, Fault::Kill { how, .. } if power(how));
+    let link = &plan.link;
+    Rules {
+        calm: plan.faults.is_empty() && link.loss_ppm == 0 && link.bytes_per_second >= CALM_BYTES,
+        power_failed: plan.last_kill.as_ref().is_some_and(power) || faults().any(is_power),
+        clock_jumped: faults().any(|fault| matches!(fault, Fault::WallJump { .. })),
+        ..Rules::default()
+    }
 }
 
 /// Loses half of the largest segment of a topic.

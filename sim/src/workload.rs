@@ -122,6 +122,7 @@ impl Stage {
 
     async fn rest<E: Env>(&self, env: &E, process: &str, error: &CallError) {
         self.note(process, format!("is told: {error}"));
+        self.add(process, What::Trouble { text: error.to_string() });
         env.clock().sleep(RETRY).await;
     }
 

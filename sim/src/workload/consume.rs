@@ -28,7 +28,8 @@ pub async fn run<E: Env>(env: E, stage: Arc<Stage>) {
         stage.sees(name, &topic);
         for partition in 0..planned.partitions {
             let (topic, at) = (topic.clone(), Offset(0));
-            let begins = What::Position { topic: told(&topic), partition, session: 0, at: at.0 };
+            let begins =
+                What::Position { topic: told(&topic), partition, session: 0, offset: at.0 };
             stage.add(name, begins);
             positions.push((topic, partition, at));
         }

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use ottla::client::producer::parcel::Outcome;
+use ottla::client::producer::parcel::{Outcome, Parcel};
 use ottla::client::producer::{Producer, ProducerOptions};
 use ottla::env::Env;
 use ottla::env::clock::Clock;
@@ -59,6 +59,7 @@ pub async fn run<E: Env>(env: E, stage: Arc<Stage>, index: usize) {
             let write = |_| writer.record(env.clock().wall_ms(), burst.value_bytes);
             let records: Vec<NewRecord> = (0..*count).map(write).collect();
             let names = records.iter().map(name_of_new).collect();
+            let times = records.iter().map(|record| record.timestamp_ms).collect();
             let parcel = producer.seal(&topic, ours.partition, records);
             let sequence = parcel.origin().map(|origin| Sequence {
                 producer_id: origin.id.0,
@@ -70,6 +71,7 @@ pub async fn run<E: Env>(env: E, stage: Arc<Stage>, index: usize) {
                 partition: ours.partition,
                 batch,
                 records: names,
+                times,
                 acks: -1,
                 idempotent: true,
                 once: true,
@@ -84,7 +86,7 @@ pub async fn run<E: Env>(env: E, stage: Arc<Stage>, index: usize) {
         for parcel in requests.iter().flatten() {
             let (batch, outcome) = (batches_sent, parcel.outcome());
             batches_sent += 1;
-            stage.add(&name, fate(batch, outcome));
+            stage.add(&name, fate(batch, parcel));
             if healed && !matches!(outcome, Some(Outcome::Acknowledged { .. })) {
                 let evidence = format!(
                     "batch {batch} of {name} was sent to a healed broker and came to {outcome:?}"
@@ -100,16 +102,19 @@ pub async fn run<E: Env>(env: E, stage: Arc<Stage>, index: usize) {
     stage.ends(&name);
 }
 
-fn fate(batch: u64, outcome: Option<Outcome>) -> What {
-    match outcome {
+fn fate(batch: u64, parcel: &Parcel) -> What {
+    let attempts = parcel.attempts();
+    match parcel.outcome() {
         Some(Outcome::Acknowledged { base, append_ms }) => {
-            What::Produced { batch, base: base.map(|offset| offset.0), append_ms }
+            What::Produced { batch, base: base.map(|offset| offset.0), append_ms, attempts }
         }
         Some(Outcome::Failed { code }) => {
-            What::Refused { batch, code: code.map_or(0, ErrorCode::code) }
+            What::Refused { batch, code: code.map_or(0, ErrorCode::code), attempts }
         }
-        Some(Outcome::Unknown { code }) => What::Unknown { batch, code: code.map(ErrorCode::code) },
-        None => What::Unknown { batch, code: None },
+        Some(Outcome::Unknown { code }) => {
+            What::Unknown { batch, code: code.map(ErrorCode::code), attempts }
+        }
+        None => What::Unknown { batch, code: None, attempts },
     }
 }
 

@@ -1,0 +1,68 @@
+"""The simulator's clients on a real broker: what they were told is recorded, and judged by the simulator's checkers."""
+
+import os
+import shlex
+import signal
+import subprocess
+
+import pytest
+
+import brokers
+
+SECONDS = 15
+
+# What a real Kafka is known not to promise: docs/simulation.md says why.
+KAFKA_EXCUSES = ["--excuse", "stale-metadata", "--excuse", "start-forgotten"]
+
+
+@pytest.fixture(scope="session")
+def sim():
+    """Runs the simulator's program and returns what it said."""
+    build = ["cargo", "build", "--config", "sim/cargo-sim.toml", "--profile", "sim", "-p", "ottla-sim"]
+    subprocess.run(build, cwd=brokers.ROOT, check=True)
+
+    def run(*arguments):
+        program = brokers.ROOT / "target/sim/sim/ottla-sim"
+        done = subprocess.run([program, *map(str, arguments)], capture_output=True, text=True, timeout=300)
+        assert done.returncode == 0, f"{arguments} ended with {done.returncode}:\n{done.stdout}{done.stderr}"
+        return done.stdout
+
+    return run
+
+
+def record_and_judge(sim, broker, tmp_path, recording=(), judging=()):
+    history = tmp_path / "history.jsonl"
+    sim("record", "--address", broker.address, "--seconds", SECONDS, "--to", history, *recording)
+    excuses = KAFKA_EXCUSES if broker.kind == "kafka" else []
+    print(sim("judge", history, *judging, *excuses))
+
+
+@pytest.fixture
+def killer():
+    """Makes a shell command that ends a broker with kill -9 and starts it again in its place."""
+    pids = []
+
+    def make(broker):
+        pid, script = broker.directory / "pid", broker.directory / "kill-and-start"
+        pid.write_text(str(broker.process.pid))
+        pids.append(pid)
+        command = shlex.join(map(str, broker.command()))
+        script.write_text(f"kill -9 $(cat {pid})\n{command} >>{broker.log} 2>&1 </dev/null &\necho $! >{pid}\n")
+        return f"sh {script}"
+
+    yield make
+    for pid in pids:
+        os.kill(int(pid.read_text()), signal.SIGKILL)
+
+
+def test_a_broker_that_is_left_alone(sim, new_broker, tmp_path):
+    record_and_judge(sim, new_broker().start(), tmp_path, judging=["--calm"])
+
+
+def test_a_broker_that_is_killed(sim, new_broker, killer, tmp_path):
+    broker = new_broker().start()
+    record_and_judge(sim, broker, tmp_path, recording=["--kill", killer(broker), "--kills", 5])
+
+
+def test_a_real_kafka(sim, java, new_broker, tmp_path):
+    record_and_judge(sim, new_broker(kind="kafka").start(), tmp_path, judging=["--calm"])

@@ -1,0 +1,95 @@
+//! A run in which nothing is broken: no error, no second attempt, nothing unknown.
+
+use super::gather::{Fate, Tables};
+use super::{Excuse, Rules};
+use crate::check::Invariant::I55;
+use crate::check::Violation;
+use crate::history::{What, name_of};
+
+/// What a sound broker answers when somebody else was faster: the topic is there already, is not
+/// there, has as many partitions, has another id.
+const ORDINARY: [i16; 4] = [36, 3, 37, 100];
+
+const MESSAGE_TOO_LARGE: i16 = 10;
+
+pub fn check(tables: &Tables, rules: &Rules) -> Result<(), Violation> {
+    if !rules.calm {
+        return Ok(());
+    }
+    for batch in &tables.batches {
+        let name = name_of(tables.logs[batch.log].topic);
+        let expected = tables.expected_of(name);
+        let may_be_deleted = expected.is_some_and(|expected| expected.deleted);
+        let learns_late = rules.excuses.contains(&Excuse::StaleMetadata);
+        let wrong = match batch.fate {
+            Fate::Acknowledged { .. } => batch.attempts > 1 && !learns_late,
+            Fate::Refused { code } => code != MESSAGE_TOO_LARGE && !may_be_deleted,
+            Fate::Unknown => batch.acks != 0 && !may_be_deleted,
+        };
+        if wrong {
+            let place = batch.settled.unwrap_or(batch.handed_over);
+            return fail(tables, place);
+        }
+    }
+    // Where topics come and go, clients run into topics that are gone.
+    let passing = rules.excuses.contains(&Excuse::StaleMetadata) || tables.topics_are_deleted();
+    for (place, entry) in tables.history.iter().enumerate() {
+        let wrong = match entry.what {
+            What::Denied { code, .. } => !ORDINARY.contains(&code),
+            What::Unanswered { .. } => true,
+            What::Trouble { .. } => !passing,
+            _ => false,
+        };
+        if wrong {
+            return fail(tables, place);
+        }
+    }
+    Ok(())
+}
+
+fn fail(tables: &Tables, place: usize) -> Result<(), Violation> {
+    let evidence = format!("nothing was broken, and yet:\n{}", tables.quote(place));
+    Err(Violation::new(I55, evidence))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::story::Story;
+    use super::*;
+    use crate::history::Operation;
+
+    fn calm(story: Story) -> Story {
+        story.under(|rules| rules.calm = true)
+    }
+
+    fn sent() -> Story {
+        calm(Story::begin()).send(0, &[1])
+    }
+
+    #[test]
+    fn a_run_without_trouble_is_calm() {
+        sent().acknowledged(0, 0).log(&[1]).passes();
+        calm(Story::begin()).send_as("p", 0, &[1], |sent| sent.acks = 0).log(&[1]).passes();
+    }
+
+    #[test]
+    fn what_is_unknown_refused_or_sent_twice_is_found() {
+        sent().log(&[1]).breaks(I55);
+        let refused = What::Refused { batch: 0, code: 2, attempts: 1 };
+        sent().tell("p", refused).log(&[]).breaks(I55);
+        let base = Some(0);
+        let twice = What::Produced { batch: 0, base, append_ms: None, attempts: 2 };
+        sent().tell("p", twice).log(&[1]).breaks(I55);
+        let trouble = What::Trouble { text: "reset".to_string() };
+        sent().acknowledged(0, 0).tell("c", trouble).log(&[1]).breaks(I55);
+    }
+
+    #[test]
+    fn a_no_that_a_request_earned_is_no_trouble() {
+        let delete = Operation::DeleteTopic { name: "other".to_string() };
+        let denied =
+            |code| calm(Story::begin()).ask("a", delete.clone()).denied("a", code).log(&[]);
+        denied(3).passes();
+        denied(41).breaks(I55);
+    }
+}
