@@ -113,6 +113,57 @@ const BANNED: &[(&str, &str)] = &[
     ("eprintln!", "tracing"),
 ];
 
+/// Nothing that differs from process to process, in the broker as in the simulator around it.
+const BANNED_EVERYWHERE: &[(&str, &str)] = &[
+    ("HashMap", "BTreeMap: its order is the same in every process"),
+    ("HashSet", "BTreeSet: its order is the same in every process"),
+    ("hashbrown", "BTreeMap: its order is the same in every process"),
+    ("ahash", "BTreeMap: its order is the same in every process"),
+    ("DefaultHasher", "a hash of our own, the same in every process"),
+    ("RandomState", "a hash of our own, the same in every process"),
+    ("thread_rng", "Env::random_u64, or Chance in the simulator"),
+    ("getrandom", "Env::random_u64, or Chance in the simulator"),
+    ("fastrand", "Env::random_u64, or Chance in the simulator"),
+    ("futures::select", "tokio::select! with `biased;`"),
+    ("select_all", "a loop that polls in order"),
+    ("select_ok", "a loop that polls in order"),
+    ("FuturesUnordered", "a loop that polls in order"),
+    ("JoinSet", "Env::spawn and a channel"),
+    ("available_parallelism", "an option, or an argument"),
+    ("ThreadId", "nothing: who runs a task is nobody's business"),
+];
+
+/// A simulated run has one clock, one chance, one order of things: those of its world.
+const BANNED_IN_RUNS: &[(&str, &str)] = &[
+    ("std::fs", "the simulated disk"),
+    ("TcpStream", "the simulated network"),
+    ("TcpListener", "the simulated network"),
+    ("UdpSocket", "the simulated network"),
+    ("ToSocketAddrs", "the simulated network"),
+    ("std::env", "the plan"),
+    ("std::process", "commands.rs: a run is inside one process"),
+    ("std::thread", "a task of the simulated process"),
+    ("SystemTime", "the agenda, or a node's clock"),
+    ("Instant::now", "the agenda, or a node's clock"),
+    ("std::time::Instant", "the agenda, or a node's clock"),
+    ("tokio::time", "the agenda"),
+    ("tokio::net", "the simulated network"),
+    ("tokio::fs", "the simulated disk"),
+    ("tokio::spawn", "a task of the simulated process"),
+    ("tokio::task", "a task of the simulated process"),
+    ("rand", "Chance"),
+];
+
+/// These stand around the runs, in the real world.
+const AROUND_RUNS: &[&str] = &[
+    "sim/src/commands",
+    "sim/src/main.rs",
+    "sim/src/mutants",
+    "sim/src/record",
+    // It gives the run its thread.
+    "sim/src/run.rs",
+];
+
 /// Nothing of these is left behind, in any of our code.
 const LEFTOVERS: &[&str] = &["todo!", "unimplemented!", "dbg!", "FIXME", "#[ignore", "TODO"];
 
@@ -179,6 +230,37 @@ fn pure_files_stay_pure() {
                 assert!(
                     !has_word(&line, banned),
                     "{}: {banned} in a pure file, use {instead}: {line}",
+                    source.name()
+                );
+            }
+        }
+    }
+}
+
+#[test]
+fn nothing_differs_from_process_to_process() {
+    for source in sources("src").chain(sources("sim/src")).filter(|source| !source.is_test()) {
+        for line in source.code() {
+            for (banned, instead) in BANNED_EVERYWHERE {
+                assert!(
+                    !has_word(&line, banned),
+                    "{}: {banned} is banned, use {instead}: {line}",
+                    source.name()
+                );
+            }
+        }
+    }
+}
+
+#[test]
+fn a_simulated_run_reaches_nothing_but_its_world() {
+    let around = |source: &Source| AROUND_RUNS.iter().any(|start| source.name().starts_with(start));
+    for source in sources("sim/src").filter(|source| !source.is_test() && !around(source)) {
+        for line in source.code().map(|line| foreign(&line)) {
+            for (banned, instead) in BANNED_IN_RUNS {
+                assert!(
+                    !has_word(&line, banned),
+                    "{}: {banned} is banned, use {instead}: {line}",
                     source.name()
                 );
             }

@@ -88,7 +88,7 @@ pub struct Report {
 struct Remains {
     world: Arc<Mutex<Option<World>>>,
     stage: Arc<Mutex<Option<Arc<Stage>>>>,
-    faults: Arc<Mutex<BTreeMap<Class, u64>>>,
+    nemesis: Arc<Mutex<Option<Arc<Nemesis>>>>,
     panic: Arc<Mutex<String>>,
 }
 
@@ -122,7 +122,8 @@ fn run_here(plan: Plan) -> (Report, Vec<Entry>) {
         let events = world.trace.kept().iter().map(trace::Entry::to_string).collect();
         Failure { events, ..failure }
     });
-    let faults = remains.faults.lock().unwrap_or_else(|poisoned| poisoned.into_inner()).clone();
+    let nemesis = remains.nemesis.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
+    let faults = nemesis.as_ref().map(|nemesis| nemesis.struck()).unwrap_or_default();
     let stage = remains.stage.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
     let entries = stage.as_ref().map(|stage| stage.history.entries()).unwrap_or_default();
     let report = Report {
@@ -152,9 +153,9 @@ async fn scenario(plan: Arc<Plan>, remains: Remains) -> Result<Summary, Failure>
     world.set_observer(Arc::new(move |world, node, event| watching.observe(world, node, event)));
     build(&world, &plan, &stage);
 
-    let nemesis = Nemesis::new(world.clone());
+    let nemesis = Arc::new(Nemesis::new(world.clone()));
+    *remains.nemesis.lock().unwrap() = Some(nemesis.clone());
     nemesis.run(&plan).await;
-    *remains.faults.lock().unwrap() = nemesis.struck();
     stage.heal();
     settle(&world, &plan, &stage).await?;
 

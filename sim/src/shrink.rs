@@ -18,11 +18,18 @@ mod tree;
 /// Lists whose elements are not for us to drop.
 const FIXED: &[&str] = &["brokers"];
 
+/// Lists of what there is, not of what happens.
+const STANDING: &[&str] = &["brokers", "topics", "partitions"];
+
 /// Objects that are lists of names with values.
-const MAPS: &[&str] = &["options", "configs"];
+const MAPS: &[&str] = &["options", "configs", "changes"];
 
 /// Numbers that are names, or the order of things.
-const NAMES: &[&str] = &["format", "seed", "at_ms", "broker", "host", "from", "to", "disk_bytes"];
+const NAMES: &[&str] = &["format", "seed", "at_ms", "broker", "host", "from", "to"];
+
+/// Numbers that would be too small for any broker: how wide the world is, how patient clients are.
+const NEEDS: &[&str] =
+    &["link", "temper", "disk_bytes", "delivery_ms", "wait_ms", "bytes_max", "bytes_per_second"];
 
 /// Strings that have a simplest value.
 const SIMPLEST: &[(&str, &str)] = &[("compression", "none")];
@@ -50,7 +57,7 @@ pub trait Oracle {
 
 /// Events of a plan: faults, bursts, batches, operations.
 pub fn events(plan: &Value) -> usize {
-    let counts = |pattern: &Pattern| !["brokers", "topics"].contains(&pattern.last());
+    let counts = |pattern: &Pattern| !STANDING.contains(&pattern.last());
     let lists = plan.lists().into_iter().filter(counts);
     lists.map(|pattern| plan.elements(&pattern)).sum()
 }
@@ -196,7 +203,8 @@ impl<O: Oracle> Shrinking<'_, O> {
 
     fn lower(&mut self) {
         for pattern in self.plan.leaves() {
-            if NAMES.contains(&pattern.last()) || pattern.last() == LASTS_MS {
+            let stays = NEEDS.iter().any(|name| pattern.names(name));
+            if stays || NAMES.contains(&pattern.last()) || pattern.last() == LASTS_MS {
                 continue;
             }
             self.lower_all(&pattern, None);

@@ -97,9 +97,10 @@ fn run<'a>(report: &'a Report, arguments: &Arguments) -> Run<'a> {
 }
 
 /// Classes of faults and kinds of work that no run of a large batch came to: it tested less than it
-/// seems.
+/// seems. A run that failed came to nothing more, so that a batch is judged when all are sound.
 pub fn never_reached(reports: &[Report]) -> Vec<String> {
-    if reports.len() < SEEDS_THAT_REACH_ALL {
+    let is_sound = reports.iter().all(|report| report.failure.is_none());
+    if reports.len() < SEEDS_THAT_REACH_ALL || !is_sound {
         return vec![];
     }
     let mut reached: BTreeMap<String, u64> =

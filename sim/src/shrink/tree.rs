@@ -1,6 +1,5 @@
 //! Places in a JSON value, all of one kind at once: `producers/*/bursts` is every producer's list.
 
-use std::fmt;
 use std::ops::Range;
 
 use serde_json::Value;
@@ -21,14 +20,12 @@ impl Pattern {
         self.0.iter().rev().find(|name| *name != EVERY).map_or("", |name| name)
     }
 
+    pub fn names(&self, name: &str) -> bool {
+        self.0.iter().any(|part| part == name)
+    }
+
     fn push(&self, name: &str) -> Pattern {
         Pattern(self.0.iter().cloned().chain([name.to_string()]).collect())
-    }
-}
-
-impl fmt::Display for Pattern {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.0.join("/"))
     }
 }
 
