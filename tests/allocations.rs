@@ -4,15 +4,34 @@
 //! memory that it claims. Counted per thread, so tests may run side by side. The zstd library
 //! allocates in C, unseen from here; its window is bounded by its own limit.
 
+#![allow(clippy::disallowed_methods, clippy::disallowed_types)]
+
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::cell::Cell;
+use std::io::{Read, Write};
+use std::net::{SocketAddr, TcpStream};
+use std::path::Path;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::mpsc;
+use std::thread;
 
 use bytes::Bytes;
+use ottla::config::layers::Origin;
+use ottla::config::settings::Settings;
+use ottla::env::tokio::TokioEnv;
+use ottla::protocol::frame::{decode_response, encode_request};
+use ottla::protocol::messages::create_topics_request::{CreatableTopic, CreateTopicsRequest};
+use ottla::protocol::messages::produce_request::{
+    PartitionProduceData, ProduceRequest, TopicProduceData,
+};
 use ottla::protocol::records::batch::{Batch, TimestampType};
 use ottla::protocol::records::build::{BatchBuilder, BatchOptions, NewRecord};
 use ottla::protocol::records::compression::Codec;
 use ottla::protocol::records::record::Header;
 use ottla::protocol::records::validate::{Rules, validate};
+use ottla::protocol::wire::writer::Writer;
+use ottla::protocol::wire::{Records, Request, Text};
+use ottla::server::node;
 
 struct Counting;
 
@@ -24,7 +43,12 @@ struct Allocated {
 
 thread_local! {
     static ALLOCATED: Cell<Allocated> = const { Cell::new(Allocated { times: 0, bytes: 0 }) };
+    /// This thread runs the tasks of a broker.
+    static IS_BROKER: Cell<bool> = const { Cell::new(false) };
 }
+
+/// Allocations of the thread that runs the tasks of a broker.
+static BROKER_TIMES: AtomicUsize = AtomicUsize::new(0);
 
 fn count(bytes: usize) {
     // The thread may be ending, and its cell gone.
@@ -32,6 +56,9 @@ fn count(bytes: usize) {
         let Allocated { times, bytes: before } = cell.get();
         cell.set(Allocated { times: times + 1, bytes: before + bytes });
     });
+    if IS_BROKER.try_with(Cell::get).unwrap_or(false) {
+        BROKER_TIMES.fetch_add(1, Ordering::Relaxed);
+    }
 }
 
 // SAFETY: every call goes to the system's allocator, unchanged.
@@ -167,4 +194,89 @@ fn reading_records_costs_at_most_a_hundred_bytes_per_byte() {
     let (records, cost) = allocated(|| batch.records(1 << 20).collect::<Vec<_>>());
     assert_eq!(records.len(), 1);
     assert!(cost.bytes < 100 * batch.size_bytes() as usize, "{cost:?}");
+}
+
+/// A broker whose tasks all run on one thread, which is counted. Lives as long as the process.
+fn start_broker(dir: &Path) -> SocketAddr {
+    let mut settings = Settings::default();
+    let dir = dir.to_str().expect("temporary directories have names in ASCII");
+    for (name, value) in [("listeners", "PLAINTEXT://127.0.0.1:0"), ("log.dirs", dir)] {
+        settings.set(name, value, Origin::CommandLine);
+    }
+    let start = settings.finish("localhost", true).expect("the options are right");
+    let (tell, ready) = mpsc::channel();
+    thread::spawn(move || {
+        IS_BROKER.set(true);
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        let env = TokioEnv::new(runtime.handle().clone());
+        let on_ready = move |ready: node::Ready| tell.send(ready.bound[0].1).unwrap();
+        let _ = runtime.block_on(node::run(env, start, on_ready, std::future::pending()));
+    });
+    ready.recv().expect("the broker starts")
+}
+
+fn frame<R: Request>(request: &R, version: i16) -> Bytes {
+    let client_id = Some(Text::from("test"));
+    encode_request(&mut Writer::new(), version, 0, client_id, request).unwrap().to_bytes()
+}
+
+fn call<R: Request>(stream: &mut TcpStream, frame: &Bytes, version: i16) -> R::Response {
+    stream.write_all(frame).unwrap();
+    let mut len = [0; 4];
+    stream.read_exact(&mut len).unwrap();
+    let mut answer = vec![0; u32::from_be_bytes(len) as usize];
+    stream.read_exact(&mut answer).unwrap();
+    decode_response::<R>(answer.into(), version).unwrap().1
+}
+
+fn produce(record_count: usize, value_bytes: usize, acks: i16) -> Bytes {
+    let value = Some(vec![b'v'; value_bytes].into());
+    let record = NewRecord { timestamp_ms: -1, value, ..NewRecord::default() };
+    let records = Some(Records::Bytes(batch(Codec::None, record_count, record).to_bytes()));
+    let partition = PartitionProduceData { index: 0, records };
+    let topic = TopicProduceData {
+        name: Text::from("t"),
+        partition_data: vec![partition],
+        ..TopicProduceData::default()
+    };
+    let topic_data = vec![topic];
+    frame(&ProduceRequest { acks, timeout_ms: 1000, topic_data, ..Default::default() }, 9)
+}
+
+/// From the socket through the log to the answer: what a request costs does not depend on how many
+/// records its bytes hold.
+#[test]
+fn producing_allocates_nothing_per_record() {
+    const REQUESTS: usize = 300;
+    /// A timer of the broker's own may fall among them.
+    const OTHERS_MAX: f64 = 0.2;
+    let dir = tempfile::tempdir().unwrap();
+    let mut stream = TcpStream::connect(start_broker(dir.path())).unwrap();
+    stream.set_nodelay(true).unwrap();
+    let topic = CreatableTopic {
+        name: Text::from("t"),
+        num_partitions: 1,
+        replication_factor: 1,
+        ..CreatableTopic::default()
+    };
+    let create = CreateTopicsRequest { topics: vec![topic], ..CreateTopicsRequest::default() };
+    let created = call::<CreateTopicsRequest>(&mut stream, &frame(&create, 5), 5);
+    assert_eq!(created.topics[0].error_code, 0);
+    for acks in [1, -1] {
+        let mut cost = |record_count: usize, value_bytes: usize| {
+            let request = produce(record_count, value_bytes, acks);
+            let mut send = || {
+                let answer = call::<ProduceRequest>(&mut stream, &request, 9);
+                assert_eq!(answer.responses[0].partition_responses[0].error_code, 0);
+            };
+            (0..50).for_each(|_| send());
+            let before = BROKER_TIMES.load(Ordering::SeqCst);
+            (0..REQUESTS).for_each(|_| send());
+            (BROKER_TIMES.load(Ordering::SeqCst) - before) as f64 / REQUESTS as f64
+        };
+        // About as many bytes each time: a larger frame is read into a larger buffer.
+        let (few, many) = (cost(10, 2493), cost(1000, 17));
+        assert!((few - many).abs() <= OTHERS_MAX, "acks={acks}: {few} for 10, {many} for 1000");
+        assert!(few < 30.0, "acks={acks}: {few} for a request");
+    }
 }
