@@ -109,6 +109,43 @@ pub enum FaultKind {
     LogAppendTime,
 }
 
+/// Past so many bytes of records a check takes a millisecond or more.
+const BRIEF_BYTES_MAX: usize = 1 << 20;
+/// Compressed batches above this are taken to grow past it.
+const BRIEF_COMPRESSED_BYTES_MAX: usize = 128 << 10;
+/// To compress is many times the work.
+const BRIEF_RECOMPRESSED_BYTES_MAX: usize = 32 << 10;
+/// Plain records are only walked over.
+const BRIEF_PLAIN_BYTES_MAX: usize = 4 << 20;
+
+/// As `validate`, for records that are checked in a moment. `None`: these take longer.
+pub fn validate_briefly(records: &Bytes, rules: &Rules) -> Result<Option<Batch>, Invalid> {
+    if !looks_brief(records, rules) {
+        return Ok(None);
+    }
+    let decompressed_bytes_max = rules.decompressed_bytes_max.min(BRIEF_BYTES_MAX);
+    match validate(records, &Rules { decompressed_bytes_max, ..*rules }) {
+        Err(Invalid::Compressed(CompressionError::TooLarge { .. }))
+            if decompressed_bytes_max < rules.decompressed_bytes_max =>
+        {
+            Ok(None)
+        }
+        done => done.map(Some),
+    }
+}
+
+/// What is no batch is refused in a moment.
+fn looks_brief(records: &Bytes, rules: &Rules) -> bool {
+    let Ok(codec) = BatchHeader::parse(records).map(|header| header.codec()) else { return true };
+    let Ok(codec) = codec else { return true };
+    let bytes_max = match rules.compression {
+        Some(target) if target.codec != codec => BRIEF_RECOMPRESSED_BYTES_MAX,
+        _ if codec == Codec::None => BRIEF_PLAIN_BYTES_MAX,
+        _ => BRIEF_COMPRESSED_BYTES_MAX,
+    };
+    records.len() <= bytes_max
+}
+
 /// Checks the records that Produce brought for one partition. The batch comes back as it is to be
 /// stored, except for its offset and leader epoch.
 pub fn validate(records: &Bytes, rules: &Rules) -> Result<Batch, Invalid> {
@@ -232,37 +269,65 @@ fn check_records(
     rules: &Rules,
 ) -> Result<Walked, Invalid> {
     let mut faults = Faults::default();
-    let mut walked = Walked { max_timestamp_ms: -1, misnumbered: false };
+    let (mut max_timestamp_ms, mut misnumbered) = (-1, false);
+    let times = Times::of(header, rules);
     for index in 0..header.record_count() {
         let record = source.outline().map_err(structure)?;
-        walked.misnumbered |= i64::from(record.offset_delta) != i64::from(index);
+        misnumbered |= record.offset_delta as u32 != index;
         let timestamp_ms = header.timestamp_ms(record.timestamp_delta);
-        walked.max_timestamp_ms = walked.max_timestamp_ms.max(timestamp_ms);
-        let kind = match (rules.compacted, record.has_key) {
-            (true, false) => Some(FaultKind::NoKey),
-            _ => timestamp_fault(header, timestamp_ms, rules),
-        };
-        if let Some(kind) = kind {
+        max_timestamp_ms = timestamp_ms.max(max_timestamp_ms);
+        let no_key = rules.compacted && !record.has_key;
+        if no_key || times.refuse(timestamp_ms) {
+            let kind = if no_key { FaultKind::NoKey } else { times.fault(timestamp_ms) };
             faults.add(Fault { index, kind });
         }
     }
     if !source.is_at_end().map_err(structure)? {
         return Err(Invalid::Structure(RecordError::Trailing));
     }
-    if faults.count > 0 { Err(Invalid::Records(faults)) } else { Ok(walked) }
+    if faults.count > 0 {
+        return Err(Invalid::Records(faults));
+    }
+    Ok(Walked { max_timestamp_ms, misnumbered })
 }
 
-/// A batch may claim the time of the append and pass, if its timestamp is a possible one. Odd, and
-/// Kafka's; the claim is removed afterwards.
-fn timestamp_fault(header: &BatchHeader, timestamp_ms: i64, rules: &Rules) -> Option<FaultKind> {
-    if rules.timestamp_type == TimestampType::CreateTime && timestamp_ms != -1 {
-        let from_ms = rules.now_ms.saturating_sub(rules.timestamp_before_max_ms);
-        let to_ms = rules.now_ms.saturating_add(rules.timestamp_after_max_ms);
-        let outside = timestamp_ms < from_ms || timestamp_ms > to_ms;
-        outside.then_some(FaultKind::Timestamp { timestamp_ms, from_ms, to_ms })
-    } else {
-        let claimed = header.timestamp_type() == TimestampType::LogAppendTime;
-        claimed.then_some(FaultKind::LogAppendTime)
+/// What is asked of the timestamps of one batch.
+struct Times {
+    from_ms: i64,
+    to_ms: i64,
+    /// The producers' timestamps count: they are looked at, where there are any.
+    of_creation: bool,
+    /// The batch claims the time of the append.
+    claimed: bool,
+}
+
+impl Times {
+    fn of(header: &BatchHeader, rules: &Rules) -> Times {
+        Times {
+            from_ms: rules.now_ms.saturating_sub(rules.timestamp_before_max_ms),
+            to_ms: rules.now_ms.saturating_add(rules.timestamp_after_max_ms),
+            of_creation: rules.timestamp_type == TimestampType::CreateTime,
+            claimed: header.timestamp_type() == TimestampType::LogAppendTime,
+        }
+    }
+
+    /// A batch may claim the time of the append and pass, if its timestamp is a possible one. Odd,
+    /// and Kafka's; the claim is removed afterwards.
+    #[inline]
+    fn refuse(&self, timestamp_ms: i64) -> bool {
+        match self.of_creation && timestamp_ms != -1 {
+            true => timestamp_ms < self.from_ms || timestamp_ms > self.to_ms,
+            false => self.claimed,
+        }
+    }
+
+    /// Of a timestamp that is refused.
+    fn fault(&self, timestamp_ms: i64) -> FaultKind {
+        let Times { from_ms, to_ms, of_creation, .. } = *self;
+        match of_creation && timestamp_ms != -1 {
+            true => FaultKind::Timestamp { timestamp_ms, from_ms, to_ms },
+            false => FaultKind::LogAppendTime,
+        }
     }
 }
 

@@ -552,3 +552,48 @@ proptest::proptest! {
         }
     }
 }
+
+#[test]
+fn what_is_checked_briefly_is_judged_as_ever() {
+    let many = |count: usize| vec![record(NOW_MS); count];
+    for codec in [Codec::None, Codec::Gzip, Codec::Snappy, Codec::Lz4, Codec::Zstd] {
+        let good = batch(codec, many(2000)).to_bytes();
+        let judged = validate_briefly(&good, &rules()).unwrap().expect("it takes no time");
+        assert_eq!(judged.to_bytes(), validate(&good, &rules()).unwrap().to_bytes());
+        let late = batch(codec, vec![record(NOW_MS + 2 * HOUR_MS)]).to_bytes();
+        let (brief, whole) = (validate_briefly(&late, &rules()), validate(&late, &rules()));
+        assert_eq!(brief.unwrap_err(), whole.unwrap_err());
+        for cut in [0, 1, 61, good.len() - 1] {
+            let cut = good.slice(..cut);
+            assert!(validate_briefly(&cut, &rules()).is_err(), "{codec:?}");
+        }
+    }
+}
+
+#[test]
+fn what_would_hold_others_up_is_not_checked_briefly() {
+    let filled = |count: usize, byte: fn(usize) -> u8| {
+        let value = |n: usize| (0..1000).map(|at| byte(n * 1000 + at)).collect::<Vec<u8>>();
+        (0..count).map(|n| NewRecord { value: Some(value(n).into()), ..record(NOW_MS) }).collect()
+    };
+    let noise = |n: usize| {
+        let mixed = (n as u64 + 1).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+        (mixed ^ mixed >> 31).wrapping_mul(0xbf58_476d_1ce4_e5b9).to_be_bytes()[0]
+    };
+    let large = Rules { message_bytes_max: 64 << 20, ..rules() };
+    let is_brief = |batch: &Batch, rules: &Rules| {
+        validate(&batch.to_bytes(), rules).unwrap();
+        validate_briefly(&batch.to_bytes(), rules).unwrap().is_some()
+    };
+    for codec in [Codec::Gzip, Codec::Snappy, Codec::Lz4, Codec::Zstd] {
+        assert!(is_brief(&batch(codec, filled(30, noise)), &large), "{codec:?}");
+        // Small to look at, and large inside.
+        assert!(!is_brief(&batch(codec, filled(1500, |_| 0)), &large), "{codec:?}");
+    }
+    assert!(!is_brief(&batch(Codec::Lz4, filled(300, noise)), &large));
+    assert!(is_brief(&batch(Codec::None, filled(1500, noise)), &large));
+    assert!(!is_brief(&batch(Codec::None, filled(5000, noise)), &large));
+    let compressing = Rules { compression: Some(Codec::Gzip.into()), ..large };
+    assert!(is_brief(&batch(Codec::None, filled(20, noise)), &compressing));
+    assert!(!is_brief(&batch(Codec::None, filled(100, noise)), &compressing));
+}
