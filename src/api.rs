@@ -5,6 +5,7 @@
 
 use std::net::SocketAddr;
 use std::pin::Pin;
+use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, OnceLock};
 
 use bytes::Bytes;
@@ -51,6 +52,9 @@ pub struct Client {
     pub listener: Arc<str>,
     /// Name and version of its software, when it said so.
     pub software: OnceLock<(Text, Text)>,
+    /// Records of its latest Produce are being checked elsewhere and are not appended yet: until
+    /// then no other request of the connection begins.
+    pub checking: AtomicBool,
 }
 
 /// What a request becomes.
@@ -108,7 +112,8 @@ struct Call<E: Env> {
 pub type Handling<E> = Pin<Box<dyn Future<Output = Answer<E>> + Send>>;
 
 /// Serves one frame, without its length. The first poll goes as far as it can: a Produce request
-/// appends, in the order in which frames are handled.
+/// appends, in the order in which frames are handled, or says with `Client::checking` that it has not
+/// appended yet.
 pub fn handle<E: Env>(broker: Arc<Broker<E>>, client: Arc<Client>, frame: Bytes) -> Handling<E> {
     let frame = match RequestFrame::decode(frame) {
         Ok(frame) => frame,

@@ -11,7 +11,6 @@ use std::time::Duration;
 use bytes::Bytes;
 
 use crate::config::topic::TopicConfig;
-use crate::config::value::{CompressionType, TimestampType};
 use crate::env::clock::Clock;
 use crate::env::{Env, FileOf, probe};
 use crate::log::Log;
@@ -21,23 +20,21 @@ use crate::log::epochs::EpochEnd;
 use crate::log::producers::Origin;
 use crate::log::read::{OutOfRange, ReadPlan, Region, Wanted};
 use crate::log::write_error::is_no_room;
-use crate::protocol::records::batch;
-use crate::protocol::records::compression::{Codec, Compression};
-use crate::protocol::records::validate::{Invalid, Rules, validate};
+use crate::protocol::records::batch::Batch;
+use crate::protocol::records::validate::Invalid;
 use crate::types::{LeaderEpoch, NodeId, Offset, Uuid};
 
+use self::check::Check;
 use self::replica::{Assignment, Durability, NotServed, Replica};
 use self::upkeep::log_config;
 use self::waiters::Waiters;
 
+pub mod check;
 pub mod lookup;
 pub mod replica;
 mod told;
 pub mod upkeep;
 mod waiters;
-
-/// What a batch may grow to when it is decompressed for its checks.
-const DECOMPRESSED_BYTES_MAX: usize = 256 << 20;
 
 pub struct Partition<E: Env> {
     env: E,
@@ -89,6 +86,12 @@ pub struct Appended {
     /// largest timestamp, else -1.
     pub log_append_time_ms: i64,
     pub log_start: Offset,
+}
+
+/// What became of the records of a Produce request.
+pub enum Submitted {
+    Appended(Appended),
+    Long(Check),
 }
 
 #[derive(Debug, thiserror::Error)]
@@ -162,23 +165,36 @@ impl<E: Env> Partition<E> {
         self.state.lock().expect("a panic under the lock ends the process")
     }
 
-    /// Appends the records of one Produce request as the leader. `zstd_allowed`: the request is of
-    /// a version whose clients know zstd.
+    /// Appends the records of one Produce request as the leader, unless it would take long to check
+    /// them: then nothing happened yet, and `Check` says what is to be done. `zstd_allowed`: the
+    /// request is of a version whose clients know zstd.
     pub fn append(
         self: &Arc<Self>,
         records: &Bytes,
         acks: Acks,
         zstd_allowed: bool,
-    ) -> Result<Appended, ProduceError> {
+    ) -> Result<Submitted, ProduceError> {
         let now_ms = self.env.clock().wall_ms();
         let config = self.check_writable(acks)?;
         // Outside the lock: checksum and records are the larger part of the work.
-        let batch = validate(records, &rules(&config, now_ms, zstd_allowed))?;
+        let check = Check::new(records, &config, now_ms, zstd_allowed);
+        match check.run_briefly()? {
+            Some(batch) => self.append_checked(&batch, &check, acks).map(Submitted::Appended),
+            None => Ok(Submitted::Long(check)),
+        }
+    }
 
+    /// Appends what passed `check`.
+    pub fn append_checked(
+        self: &Arc<Self>,
+        batch: &Batch,
+        check: &Check,
+        acks: Acks,
+    ) -> Result<Appended, ProduceError> {
         let mut state = self.lock();
         state.check_writable(acks)?;
         let epoch = state.replica.leader_epoch();
-        let appended = state.log.append_as_leader(&batch, epoch, Origin::Client, now_ms);
+        let appended = state.log.append_as_leader(batch, epoch, Origin::Client, check.now_ms());
         let appended = appended.inspect_err(|error| match error {
             AppendError::Io(error) if is_no_room(error) => self.committer.tell_full(error),
             error => self.tell_refused(&batch, error),
@@ -199,8 +215,7 @@ impl<E: Env> Partition<E> {
                 self.advanced(&mut state);
             }
         }
-        let stamped = config.message_timestamp_type == TimestampType::LogAppendTime;
-        let told = appended.duplicate || stamped;
+        let told = appended.duplicate || check.stamps();
         Ok(Appended {
             base: appended.base,
             end: appended.end,
@@ -436,38 +451,5 @@ impl<E: Env> Dirty<E> for Partition<E> {
 
     fn on_sync_failed(&self, offline: &Arc<Offline>) {
         self.failed(&mut self.lock(), offline.clone());
-    }
-}
-
-fn rules(config: &TopicConfig, now_ms: i64, zstd_allowed: bool) -> Rules {
-    let level = match config.compression_type {
-        CompressionType::Gzip => Some(config.compression_gzip_level),
-        CompressionType::Zstd => Some(config.compression_zstd_level),
-        _ => None,
-    };
-    let codec = match config.compression_type {
-        CompressionType::Producer => None,
-        CompressionType::Uncompressed => Some(Codec::None),
-        CompressionType::Gzip => Some(Codec::Gzip),
-        CompressionType::Snappy => Some(Codec::Snappy),
-        CompressionType::Lz4 => Some(Codec::Lz4),
-        CompressionType::Zstd => Some(Codec::Zstd),
-    };
-    let timestamp_type = match config.message_timestamp_type {
-        TimestampType::CreateTime => batch::TimestampType::CreateTime,
-        TimestampType::LogAppendTime => batch::TimestampType::LogAppendTime,
-    };
-    Rules {
-        now_ms,
-        timestamp_type,
-        timestamp_before_max_ms: config.message_timestamp_before_max_ms,
-        timestamp_after_max_ms: config.message_timestamp_after_max_ms,
-        message_bytes_max: config.max_message_bytes.max(0) as u32,
-        segment_bytes: config.segment_bytes.max(0) as u32,
-        compacted: config.cleanup_policy.compact,
-        compression: codec.map(|codec| Compression { codec, level }),
-        zstd_allowed,
-        decompressed_record_bytes_max: config.max_decompressed_message_bytes.max(0) as u32,
-        decompressed_bytes_max: DECOMPRESSED_BYTES_MAX,
     }
 }

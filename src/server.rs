@@ -2,6 +2,7 @@
 
 use std::io;
 use std::net::SocketAddr;
+use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
@@ -199,7 +200,12 @@ fn admit<E: Env>(shared: &Arc<Shared<E>>, listener: &Arc<str>, conn: ConnOf<E>) 
 
 async fn serve<E: Env>(shared: Arc<Shared<E>>, listener: Arc<str>, conn: ConnOf<E>, place: Place) {
     let peer = conn.peer();
-    let client = Arc::new(Client { peer, listener, software: OnceLock::new() });
+    let client = Arc::new(Client {
+        peer,
+        listener,
+        software: OnceLock::new(),
+        checking: AtomicBool::new(false),
+    });
     let closed = Connection::new(shared, conn, client.clone()).run().await;
     let software = client.software.get().map(|(name, version)| format!("{name} {version}"));
     if closed.is_ordinary() {

@@ -12,6 +12,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::future::poll_fn;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::task::{Context as TaskContext, Poll};
 use std::time::Duration;
 
@@ -23,7 +24,8 @@ use crate::env::clock::Clock;
 use crate::env::{Env, probe};
 use crate::metadata::image::Image;
 use crate::metadata::topic::Topic;
-use crate::partition::{Acks, Appended, Partition};
+use crate::partition::check::Check;
+use crate::partition::{Acks, Appended, Partition, ProduceError, Submitted};
 use crate::protocol::error::ErrorCode;
 use crate::protocol::messages::produce_request::{
     PartitionProduceData, ProduceRequest, TopicProduceData,
@@ -47,6 +49,11 @@ pub(super) async fn answer<E: Env>(call: Call<E>) -> Answer<E> {
     let timeout = Duration::from_millis(request.timeout_ms.max(0) as u64);
     let acks_wanted = request.acks;
     let mut waiting = submit(&ctx, request);
+    if waiting.partitions().any(|partition| matches!(partition.outcome, Outcome::Long(..))) {
+        ctx.client.checking.store(true, Ordering::Release);
+        waiting.check_aside(ctx.broker.env()).await;
+        ctx.client.checking.store(false, Ordering::Release);
+    }
     // It points into the frame, whose memory the next requests want.
     ctx.client_id = None;
 
@@ -72,15 +79,17 @@ struct Waiting<E: Env> {
 
 struct SubmittedTopic<E: Env> {
     response: TopicProduceResponse,
-    partitions: Vec<Submitted<E>>,
+    partitions: Vec<Answering<E>>,
 }
 
-struct Submitted<E: Env> {
+struct Answering<E: Env> {
     index: i32,
     outcome: Outcome<E>,
 }
 
 enum Outcome<E: Env> {
+    /// Nothing was appended yet: its records take long to check.
+    Long(Arc<Partition<E>>, Check),
     Waiting(Arc<Partition<E>>, Appended),
     Counted(Arc<Partition<E>>, Appended),
     /// Whether it was appended before it failed.
@@ -91,6 +100,13 @@ impl<E: Env> Outcome<E> {
     fn failure(&self) -> Option<&Failure> {
         match self {
             Outcome::Failed(failure, _) => Some(failure),
+            _ => None,
+        }
+    }
+
+    fn check(&self) -> Option<Check> {
+        match self {
+            Outcome::Long(_, check) => Some(check.clone()),
             _ => None,
         }
     }
@@ -161,10 +177,13 @@ impl<E: Env> Submitting<'_, E> {
                     .map_err(Failure::from)
                     .and_then(|topic| self.partition(topic, partition.index, partition.records));
                 let outcome = match appended {
-                    Ok((partition, appended)) => Outcome::Waiting(partition, appended),
+                    Ok((partition, Submitted::Appended(appended))) => {
+                        Outcome::Waiting(partition, appended)
+                    }
+                    Ok((partition, Submitted::Long(check))) => Outcome::Long(partition, check),
                     Err(failure) => Outcome::Failed(Box::new(failure), None),
                 };
-                Submitted { index: partition.index, outcome }
+                Answering { index: partition.index, outcome }
             })
             .collect();
         let response = TopicProduceResponse {
@@ -181,7 +200,7 @@ impl<E: Env> Submitting<'_, E> {
         topic: &Topic,
         index: i32,
         records: Option<Records>,
-    ) -> Result<(Arc<Partition<E>>, Appended), Failure> {
+    ) -> Result<(Arc<Partition<E>>, Submitted), Failure> {
         let ctx = self.ctx;
         if Topic::is_internal(&topic.name) && ctx.client_id.as_deref() != Some(ADMIN_CLIENT_ID) {
             return Err(ErrorCode::InvalidTopicException.into());
@@ -202,19 +221,43 @@ impl<E: Env> Submitting<'_, E> {
             return Err(code.into());
         }
         match partition.append(&records, acks, ctx.version >= ZSTD_SINCE) {
-            Ok(appended) => Ok((partition, appended)),
-            Err(error) => {
-                let tells_start = error::tells_log_start(&error);
-                let log_start = tells_start.then(|| partition.log_start());
-                Err(Failure { log_start, ..Failure::from(error) })
-            }
+            Ok(submitted) => Ok((partition, submitted)),
+            Err(error) => Err(failure(&partition, error)),
         }
     }
 }
 
+fn failure<E: Env>(partition: &Partition<E>, error: ProduceError) -> Failure {
+    let tells_start = error::tells_log_start(&error);
+    let log_start = tells_start.then(|| partition.log_start());
+    Failure { log_start, ..Failure::from(error) }
+}
+
 impl<E: Env> Waiting<E> {
-    fn partitions(&self) -> impl Iterator<Item = &Submitted<E>> {
+    fn partitions(&self) -> impl Iterator<Item = &Answering<E>> {
         self.topics.iter().flat_map(|topic| &topic.partitions)
+    }
+
+    /// Checks what takes long where it holds nobody up, then appends it.
+    async fn check_aside(&mut self, env: &E) {
+        let acks = self.acks;
+        let partitions = self.topics.iter_mut().flat_map(|topic| &mut topic.partitions);
+        let long: Vec<&mut Answering<E>> =
+            partitions.filter(|each| matches!(each.outcome, Outcome::Long(..))).collect();
+        let checks: Vec<Check> = long.iter().filter_map(|each| each.outcome.check()).collect();
+        let run = move || checks.iter().map(Check::run).collect::<Vec<_>>();
+        for (answering, checked) in long.into_iter().zip(env.offload(run).await) {
+            let Outcome::Long(partition, check) = &answering.outcome else {
+                unreachable!("only these were taken")
+            };
+            let appended = checked
+                .map_err(ProduceError::from)
+                .and_then(|batch| partition.append_checked(&batch, check, acks));
+            answering.outcome = match appended {
+                Ok(appended) => Outcome::Waiting(partition.clone(), appended),
+                Err(error) => Outcome::Failed(Box::new(failure(partition, error)), None),
+            };
+        }
     }
 
     /// Ready when every partition has its outcome.
@@ -256,7 +299,7 @@ impl<E: Env> Waiting<E> {
                 true => image.topic_by_id(response.topic_id),
                 false => image.topic(&response.name),
             };
-            for Submitted { index, outcome } in partitions {
+            for Answering { index, outcome } in partitions {
                 let mut answered = answer_partition(ctx, index, outcome, acks);
                 let told = topic.and_then(|topic| topic.partition(index));
                 if let Some(partition) = told
@@ -308,7 +351,7 @@ fn answer_partition<E: Env>(
                 ..PartitionProduceResponse::default()
             }
         }
-        Outcome::Waiting(..) => unreachable!("given up or counted before"),
+        Outcome::Long(..) | Outcome::Waiting(..) => unreachable!("given up or counted before"),
         Outcome::Failed(failure, appended) => PartitionProduceResponse {
             index,
             error_code: failure.code.code(),

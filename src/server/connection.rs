@@ -11,6 +11,7 @@ use std::future::poll_fn;
 use std::io::{self, IoSlice};
 use std::pin::{Pin, pin};
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
@@ -300,7 +301,8 @@ impl<E: Env> Connection<E> {
             }
             let is = |api: ApiKey| self.buffer[4..].starts_with(&(api as i16).to_be_bytes());
             let (is_produce, is_fetch) = (is(ApiKey::Produce), is(ApiKey::Fetch));
-            let overlaps = self.in_flight.iter().all(|other| other.is_produce && is_produce);
+            let overlaps = !self.client.checking.load(Ordering::Acquire)
+                && self.in_flight.iter().all(|other| other.is_produce && is_produce);
             if !overlaps || self.in_flight.len() >= PIPELINED_MAX {
                 return Ok(Wanted::Turn);
             }

@@ -26,6 +26,7 @@ use crate::protocol::messages::produce_request::{
     PartitionProduceData, ProduceRequest, TopicProduceData,
 };
 use crate::protocol::records::build::{BatchBuilder, BatchOptions, NewRecord};
+use crate::protocol::records::compression::Codec;
 use crate::protocol::wire::writer::Writer;
 use crate::protocol::wire::{Records, Request, Text};
 
@@ -203,6 +204,40 @@ async fn a_wakeup_reads_once_writes_once_for_each_request_and_answers_once() {
             if round >= 3 {
                 assert_eq!(reads_now - reads, 1, "{what}");
             }
+        }
+    }
+}
+
+#[tokio::test]
+async fn records_that_take_long_to_check_keep_their_place() {
+    let world = World::start(&[]).await;
+    let mut peer = world.connect().await;
+    peer.create("t").await;
+    let mut zeros = BatchBuilder::new(BatchOptions {
+        compression: Codec::Zstd.into(),
+        ..BatchOptions::default()
+    });
+    for _ in 0..30 {
+        let value = Some(vec![0; 200_000].into());
+        zeros.push(NewRecord { timestamp_ms: -1, value, ..NewRecord::default() });
+    }
+    let mut long = produce(1, -1);
+    let mut second = long.topic_data[0].partition_data[0].clone();
+    second.index = 7;
+    long.topic_data[0].partition_data[0].records = Some(Records::Bytes(zeros.build()));
+    long.topic_data[0].partition_data.push(second);
+    let short = produce(3, -1);
+    let order = [&short, &long, &short, &long, &long, &short];
+    let frames: Vec<Bytes> = order.iter().map(|request| peer.frame(*request, PRODUCE)).collect();
+    peer.send(&frames.concat()).await;
+    let mut base = 0;
+    for request in order {
+        let answer = decode_response::<ProduceRequest>(peer.receive().await, PRODUCE).unwrap().1;
+        let partitions = &answer.responses[0].partition_responses;
+        assert_eq!((partitions[0].error_code, partitions[0].base_offset), (0, base));
+        base += if std::ptr::eq(request, &long) { 30 } else { 3 };
+        if let Some(unknown) = partitions.get(1) {
+            assert_eq!(unknown.error_code, 3, "the others are answered for themselves");
         }
     }
 }
