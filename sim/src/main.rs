@@ -29,6 +29,8 @@ mod net;
 #[cfg(madsim)]
 mod plan;
 #[cfg(madsim)]
+mod report;
+#[cfg(madsim)]
 mod run;
 #[cfg(madsim)]
 mod shrink;

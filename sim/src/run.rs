@@ -92,20 +92,35 @@ struct Remains {
     panic: Arc<Mutex<String>>,
 }
 
+/// All that a run leaves.
+pub struct Told {
+    pub report: Report,
+    pub history: Vec<Entry>,
+    /// The last of it.
+    pub trace: Vec<trace::Entry>,
+}
+
 /// The report, and what the clients saw.
 pub fn run(plan: Plan) -> (Report, Vec<Entry>) {
+    let Told { report, history, .. } = run_keeping(plan, trace::KEPT_MAX);
+    (report, history)
+}
+
+/// Keeps that many of the last entries of the trace.
+pub fn run_keeping(plan: Plan, kept_max: usize) -> Told {
     let thread = std::thread::Builder::new().stack_size(STACK_BYTES);
-    let running = thread.spawn(move || run_here(plan)).expect("the system has a thread left");
+    let running =
+        thread.spawn(move || run_here(plan, kept_max)).expect("the system has a thread left");
     running.join().expect("a run catches its panics")
 }
 
-fn run_here(plan: Plan) -> (Report, Vec<Entry>) {
+fn run_here(plan: Plan, kept_max: usize) -> Told {
     let remains = Remains::default();
     keep_panics(remains.panic.clone());
     let seed = plan.seed;
     let runtime = Runtime::with_seed_and_config(seed, madsim::Config::default());
     let plan = Arc::new(plan);
-    let scenario = scenario(plan, remains.clone());
+    let scenario = scenario(plan, remains.clone(), kept_max);
     let ended = catch_unwind(AssertUnwindSafe(|| runtime.block_on(scenario)));
     // What is left of the tasks may not like to be dropped; the process ends soon.
     std::mem::forget(runtime);
@@ -118,14 +133,16 @@ fn run_here(plan: Plan) -> (Report, Vec<Entry>) {
         Ok(Err(failure)) => (Summary::default(), Some(failure)),
         Err(payload) => (Summary::default(), Some(failure_of(payload, &panic))),
     };
+    let trace = world.trace.kept();
     let failure = failure.map(|failure| {
-        let events = world.trace.kept().iter().map(trace::Entry::to_string).collect();
+        let silent = trace.len().saturating_sub(trace::KEPT_MAX);
+        let events = trace[silent..].iter().map(trace::Entry::to_string).collect();
         Failure { events, ..failure }
     });
     let nemesis = remains.nemesis.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
     let faults = nemesis.as_ref().map(|nemesis| nemesis.struck()).unwrap_or_default();
     let stage = remains.stage.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
-    let entries = stage.as_ref().map(|stage| stage.history.entries()).unwrap_or_default();
+    let history = stage.as_ref().map(|stage| stage.history.entries()).unwrap_or_default();
     let report = Report {
         seed,
         hash: world.trace.hash(),
@@ -135,14 +152,15 @@ fn run_here(plan: Plan) -> (Report, Vec<Entry>) {
         unknown: summary.unknown,
         refused: summary.refused,
         faults,
-        coverage: coverage::of(&entries),
+        coverage: coverage::of(&history),
         failure,
     };
-    (report, entries)
+    Told { report, history, trace }
 }
 
-async fn scenario(plan: Arc<Plan>, remains: Remains) -> Result<Summary, Failure> {
+async fn scenario(plan: Arc<Plan>, remains: Remains, kept_max: usize) -> Result<Summary, Failure> {
     let world = World::new(plan.seed);
+    world.trace.keep(kept_max);
     *remains.world.lock().unwrap() = Some(world.clone());
     world.wires.with_links(|links| links.set_usual(plan.link.clone()));
     let ghost = Arc::new(Ghost::default());

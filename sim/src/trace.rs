@@ -6,7 +6,7 @@
 //! such, and put into words only when somebody reads it.
 
 use std::collections::VecDeque;
-use std::fmt::{self, Write};
+use std::fmt;
 use std::hash::{Hash, Hasher};
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex};
@@ -14,8 +14,8 @@ use std::time::Duration;
 
 use ottla::env::probe::Event;
 
-/// Entries kept for a failure report, unless more were asked for.
-const KEPT_MAX: usize = 4096;
+/// Entries kept for a failure report.
+pub const KEPT_MAX: usize = 4096;
 
 pub struct Trace {
     state: Mutex<State>,
@@ -51,7 +51,7 @@ pub enum What {
     Exit(Result<(), String>),
     Pause,
     Resume,
-    Probe(Probe),
+    Probe(Event),
     /// Bytes that reached the page cache of a file.
     Write {
         ino: u64,
@@ -75,23 +75,6 @@ pub enum What {
     Said(String),
 }
 
-#[derive(Clone, Debug)]
-pub struct Probe(pub Event);
-
-/// By its words, without writing them down.
-impl Hash for Probe {
-    fn hash<H: Hasher>(&self, to: &mut H) {
-        struct Words<'a, H>(&'a mut H);
-        impl<H: Hasher> Write for Words<'_, H> {
-            fn write_str(&mut self, words: &str) -> fmt::Result {
-                self.0.write(words.as_bytes());
-                Ok(())
-            }
-        }
-        write!(Words(to), "{:?}", self.0).expect("a hash takes all");
-    }
-}
-
 impl From<String> for What {
     fn from(words: String) -> What {
         What::Said(words)
@@ -106,16 +89,17 @@ impl From<&str> for What {
 
 impl Default for Trace {
     fn default() -> Trace {
-        Trace::keeping(KEPT_MAX)
+        let (places, kept) = (vec![], VecDeque::new());
+        let state = State { hash: 0, ordinal: 0, places, kept, kept_max: KEPT_MAX };
+        Trace { state: Mutex::new(state) }
     }
 }
 
 impl Trace {
-    /// Keeps the last `kept_max` entries, and hashes all.
-    pub fn keeping(kept_max: usize) -> Trace {
+    /// From now on that many of the last entries.
+    pub fn keep(&self, kept_max: usize) {
         assert!(kept_max > 0, "a failure is told by its last event");
-        let (places, kept) = (vec![], VecDeque::new());
-        Trace { state: Mutex::new(State { hash: 0, ordinal: 0, places, kept, kept_max }) }
+        self.state.lock().unwrap().kept_max = kept_max;
     }
 
     pub fn record(&self, at: Duration, place: &str, what: impl Into<What>) {
@@ -175,7 +159,7 @@ impl fmt::Display for What {
             What::Exit(exit) => write!(f, "exit {exit:?}"),
             What::Pause => f.write_str("pause"),
             What::Resume => f.write_str("resume"),
-            What::Probe(Probe(event)) => write!(f, "{event:?}"),
+            What::Probe(event) => write!(f, "{event:?}"),
             What::Write { ino, at, bytes } => write!(f, "write {bytes} at {at} of {ino}"),
             What::SetLen { ino, len } => write!(f, "set len {len} of {ino}"),
             What::Sync { ino } => write!(f, "sync of {ino}"),
@@ -253,7 +237,7 @@ mod tests {
         let to = |port| SocketAddr::from(([10, 0, 0, 1], port));
         let committed = |offset, epoch| {
             let (offset, epoch) = (Offset(offset), LeaderEpoch(epoch));
-            What::Probe(Probe(Event::MetadataCommitted { offset, epoch }))
+            What::Probe(Event::MetadataCommitted { offset, epoch })
         };
         let entries = [
             What::Start { incarnation: 1 },
@@ -284,7 +268,8 @@ mod tests {
 
     #[test]
     fn only_the_last_entries_are_kept() {
-        let trace = Trace::keeping(100);
+        let trace = Trace::default();
+        trace.keep(100);
         for i in 0..110 {
             trace.record(Duration::from_nanos(i), "net", format!("event {i}"));
         }

@@ -21,7 +21,7 @@ use crate::disk::loss::Persona;
 use crate::env::{Process, SimEnv};
 use crate::net::SimNet;
 use crate::net::wires::Wires;
-use crate::trace::{Probe, Trace, What};
+use crate::trace::{Trace, What};
 
 /// What runs on a node, each time it starts. An `Err` says why it stopped by itself.
 pub type Program = Arc<dyn Fn(SimEnv) -> Running + Send + Sync>;
@@ -188,7 +188,7 @@ impl World {
     }
 
     pub fn observe(&self, node: usize, event: Event) {
-        self.record(&self.name(node), What::Probe(Probe(event.clone())));
+        self.record(&self.name(node), What::Probe(event.clone()));
         let observer = self.observer.lock().unwrap().clone();
         if let Some(observer) = observer {
             observer(self, node, &event);

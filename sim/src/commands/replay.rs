@@ -6,12 +6,16 @@ use clap::Args;
 
 use super::{process, remains};
 use crate::plan::Plan;
-use crate::run;
+use crate::run::{self, Told};
+use crate::{report, trace};
 
 #[derive(Args)]
 pub struct Arguments {
     #[command(flatten)]
     pub which: Which,
+    /// Write a page that shows the run to this file
+    #[arg(long)]
+    html: Option<PathBuf>,
     /// Print the broker's log, in simulated time
     #[arg(long)]
     log: bool,
@@ -61,17 +65,32 @@ pub fn replay(arguments: &Arguments) -> i32 {
             .with_writer(std::io::stderr)
             .init();
     }
-    let (report, entries) = run::run(plan.clone());
+    let kept_max = if arguments.html.is_some() { report::TRACE_KEPT_MAX } else { trace::KEPT_MAX };
+    let told = run::run_keeping(plan.clone(), kept_max);
+    if let Some(path) = &arguments.html
+        && let Err(error) = std::fs::write(path, page(&plan, &told))
+    {
+        eprintln!("{} is not written: {error}", path.display());
+    }
+    let Told { report, history, .. } = told;
     let Some(failure) = &report.failure else {
         println!("{}", remains::headline(&report));
         return 0;
     };
     let dir = remains::dir_of(&plan);
-    if let Err(error) = remains::keep(&dir, &plan, &report, &entries) {
+    if let Err(error) = remains::keep(&dir, &plan, &report, &history) {
         eprintln!("the remains of the run are not kept: {error}");
     }
     let kept = dir.join(remains::PLAN_FILE);
     let command = remains::replay_command(&plan, arguments.which.file().unwrap_or(&kept));
     println!("{}", remains::story(&report, &command, &dir));
     failure.kind as i32
+}
+
+fn page(plan: &Plan, told: &Told) -> String {
+    let command = remains::replay_command(plan, &remains::dir_of(plan).join(remains::PLAN_FILE));
+    let (command, commit) = command.split_once("   # at commit ").unwrap_or((&command, "unknown"));
+    let Told { report, history, trace } = told;
+    let topics = &report::topics(history);
+    report::page(&report::Source { plan, report, history, trace, topics, command, commit })
 }
