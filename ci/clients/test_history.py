@@ -12,7 +12,7 @@ import brokers
 SECONDS = 15
 
 # What a real Kafka is known not to promise: docs/simulation.md says why.
-KAFKA_EXCUSES = ["--excuse", "stale-metadata", "--excuse", "start-forgotten"]
+KAFKA_EXCUSES = [f"--excuse={hole}" for hole in ("stale-metadata", "start-forgotten", "watermark-behind")]
 
 
 @pytest.fixture(scope="session")

@@ -47,6 +47,8 @@ pub enum Excuse {
     StaleMetadata,
     /// The start of a log is written down only now and then, and falls back when the process dies.
     StartForgotten,
+    /// The high watermark that an answer names is from just before its records were read.
+    WatermarkBehind,
 }
 
 /// What a sound history holds, for the report and against vacuity.
