@@ -221,6 +221,10 @@ impl Model<Request<'_>> for Names {
         }
         Some(topic)
     }
+
+    fn only_looks(&self, request: &Request) -> bool {
+        request.says.is_a_look()
+    }
 }
 
 impl Topic {

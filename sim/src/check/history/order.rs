@@ -93,7 +93,11 @@ fn as_sent(tables: &Tables, log: &Log, copies: &[Copy]) -> Result<(), Violation>
             return Err(Violation::new(I19, evidence));
         }
         if let (Some(first), Fate::Acknowledged { base, .. }) = (first, batch.fate) {
-            last.insert(batch.process, (batch, base.unwrap_or(first.base)));
+            let base = base.unwrap_or(first.base);
+            // One that is not where it was acknowledged is lost, and says nothing.
+            if copies.binary_search(&Copy { batch: index, base }).is_ok() {
+                last.insert(batch.process, (batch, base));
+            }
         }
     }
     Ok(())

@@ -57,7 +57,8 @@ fn known_again(
     let Fate::Acknowledged { base: first, append_ms: stamped } = batch.fate else {
         return Ok(false);
     };
-    if !batch.once {
+    let may_be_lost = batch.acks == 1 && rules.power_failed;
+    if !batch.once || may_be_lost {
         return Ok(false);
     }
     let answered_otherwise = code == OK
