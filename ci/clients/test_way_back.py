@@ -1,10 +1,13 @@
 """A real Kafka starts on the directory that the broker wrote and stopped cleanly, reads the same, and hands it back."""
 
 import base64
+import json
 import shutil
+import tarfile
 import tempfile
 import time
 import uuid
+from pathlib import Path
 
 import pytest
 from confluent_kafka import Consumer, IsolationLevel, KafkaError, KafkaException, Producer
@@ -115,15 +118,26 @@ def seen(broker):
     return view
 
 
+# What is old must not go, nor what is compacted shrink, while two brokers are compared.
+UNTOUCHED = {"log.retention.ms": "-1", "log.retention.check.interval.ms": "86400000"}
+
+
+def started_on(kind, directory, made):
+    """A broker of `kind` on the `data` in `directory`."""
+    properties = (Path(directory) / "data/meta.properties").read_text().split()
+    node_id = dict(line.split("=") for line in properties if "=" in line)["node.id"]
+    settings = {"node.id": node_id, **UNTOUCHED}
+    if kind == "kafka":
+        settings |= {"log.cleaner.enable": "false", "log.initial.task.delay.ms": "86400000"}
+    made.append(brokers.make(kind, directory, settings))
+    return made[-1].start()
+
+
 def opened_by(kind, old, made):
     """A broker of `kind` on a copy of the directory of `old`."""
     directory = tempfile.mkdtemp(prefix=f"{kind}-way-back-")
     shutil.copytree(old.data, f"{directory}/data", symlinks=True)
-    node_id = dict(line.split("=") for line in (old.data / "meta.properties").read_text().split() if "=" in line)[
-        "node.id"
-    ]
-    made.append(brokers.make(kind, directory, {"node.id": node_id} if kind == "kafka" else None))
-    return made[-1].start()
+    return started_on(kind, directory, made)
 
 
 @pytest.fixture
@@ -162,3 +176,39 @@ def test_to_kafka_and_back(new_broker, java, made):
     send(back, "codecs", 10)
     assert seen(back)["codecs", 0, "offsets"] == [0, 15_020, 15_020]
     back.stop()
+
+
+@pytest.mark.parametrize("name", ["clean", "killed"])
+def test_what_kafka_left_goes_on_here_and_back_to_kafka(request, java, made, name):
+    """Transactions, compacted and deleted records, credentials: all that the golden directories hold, and ours after it."""
+    directory = tempfile.mkdtemp(prefix=f"golden-{name}-")
+    with tarfile.open(brokers.ROOT / f"tests/golden/{name}.tar.gz") as archive:
+        archive.extractall(directory, filter="data")
+    here = started_on(request.config.getoption("--broker"), directory, made)
+    topics = [key[0] for key in seen(here) if key[1:] == (0, "offsets")]
+    assert len(topics) > 5
+    for topic in topics:
+        send(here, topic, 20, enable_idempotence=True)
+    admin = AdminClient({"bootstrap.servers": here.address})
+    admin.create_topics([NewTopic("of-ours", 2, 1, config=KEEP)])["of-ours"].result()
+    send(here, "of-ours", 7, 1)
+    before = seen(here)
+    here.stop()
+
+    kafka = opened_by("kafka", here, made)
+    # Kafka ends the transaction that was open when it was killed: a marker more, and fewer records that count.
+    ended = {("open-txn", 0, what) for what in ("offsets", "read_committed")}
+    assert differing(before, seen(kafka)).keys() <= (ended if name == "killed" else set())
+    expected = json.loads((brokers.ROOT / "tests/golden/expected.json").read_text())[name]["scram_users"]
+    admin = AdminClient({"bootstrap.servers": kafka.address})
+    users = admin.describe_user_scram_credentials().result()
+    found = {
+        user: {info.mechanism.name: info.iterations for info in described.scram_credential_infos}
+        for user, described in users.items()
+    }
+    assert found == expected
+    send(kafka, "of-ours", 3, 1)
+    after_kafka = seen(kafka)
+    kafka.stop()
+
+    assert differing(after_kafka, seen(opened_by(here.kind, kafka, made))) == {}

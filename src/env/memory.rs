@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use std::future::Future;
 use std::io::{self, IoSlice};
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
 
 use bytes::{Bytes, BytesMut};
@@ -40,6 +40,8 @@ struct State {
     cold: AtomicBool,
     reads: AtomicU64,
     pub writes: AtomicU64,
+    /// When every file says that it was written.
+    modified_ms: AtomicI64,
 }
 
 #[derive(Default)]
@@ -96,6 +98,10 @@ impl MemoryDisk {
     /// Room for so many bytes more, or without end.
     pub fn set_space(&self, bytes: Option<u64>) {
         *self.0.space.lock().unwrap() = bytes;
+    }
+
+    pub fn set_modified_ms(&self, modified_ms: i64) {
+        self.0.modified_ms.store(modified_ms, Ordering::Relaxed);
     }
 
     pub fn set_cold(&self, cold: bool) {
@@ -306,7 +312,10 @@ impl Disk for MemoryDisk {
     }
 
     fn modified_ms(&self, path: &Path) -> io::Result<i64> {
-        if self.exists(path)? { Ok(0) } else { Err(io::ErrorKind::NotFound.into()) }
+        match self.exists(path)? {
+            true => Ok(self.0.modified_ms.load(Ordering::Relaxed)),
+            false => Err(io::ErrorKind::NotFound.into()),
+        }
     }
 
     fn space(&self, _: &Path) -> io::Result<Space> {

@@ -27,6 +27,13 @@ struct Node {
 async fn try_start(
     env: &MemoryEnv,
 ) -> Result<(Started<MemoryEnv>, Committer<MemoryEnv>), StartError> {
+    try_start_with(env, |_| ()).await
+}
+
+async fn try_start_with(
+    env: &MemoryEnv,
+    set: impl FnOnce(&mut Options),
+) -> Result<(Started<MemoryEnv>, Committer<MemoryEnv>), StartError> {
     use crate::env::disk::Disk;
     env.disk().create_dir_all(Path::new(DIR)).unwrap();
     let directory_id = Uuid([101; 16]);
@@ -34,7 +41,7 @@ async fn try_start(
     let second = Duration::from_secs(1);
     let name = "CONTROLLER".to_owned();
     let endpoint = VoterEndpoint { name, host: "localhost".to_owned(), port: 9093 };
-    let options = Options {
+    let mut options = Options {
         metadata_dir: DIR.into(),
         directory_id,
         endpoints: vec![endpoint],
@@ -50,12 +57,17 @@ async fn try_start(
         snapshot_interval: None,
         settings: World::empty().settings,
     };
+    set(&mut options);
     Ok((start(env, committer.clone(), options).await?, committer))
 }
 
 /// Starts the controller, and a broker that publishes everything at once.
 async fn start_node(env: &MemoryEnv, incarnation: u8) -> Node {
-    let (mut started, committer) = try_start(env).await.unwrap();
+    start_node_with(env, incarnation, |_| ()).await
+}
+
+async fn start_node_with(env: &MemoryEnv, incarnation: u8, set: impl FnOnce(&mut Options)) -> Node {
+    let (mut started, committer) = try_start_with(env, set).await.unwrap();
     let (publisher, metadata) = published(Arc::default());
     let publisher = std::mem::replace(&mut started.publisher, publisher);
     let updates = watch::channel(Arc::default()).1;
@@ -204,3 +216,5 @@ async fn a_log_of_other_voters_is_not_led() {
     let refused = try_start(&env).await.map(|_| ()).unwrap_err();
     assert!(matches!(refused, StartError::Quorum(QuorumError::NotSoleVoter { .. })), "{refused}");
 }
+
+mod snapshots;
