@@ -226,7 +226,9 @@ impl<E: Env> Broker<E> {
                 done = self.write_high_watermarks(directory).await;
             }
             if done != Done::Written {
-                // Why was told; what was acknowledged is durable, and the next start reads more.
+                // What was acknowledged is durable all the same.
+                let path = directory.directory.path().display();
+                error!(directory = %path, why = ?done, "not stopped cleanly: the next start reads more");
                 continue;
             }
             if let Err(error) = directory.directory.close(Some(self.epoch)).await {
