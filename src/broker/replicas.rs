@@ -233,7 +233,7 @@ impl<E: Env> Broker<E> {
                 self.env.probe(|| probe::Event::Refused {
                     topic: topic.id,
                     partition: index,
-                    dir: place.directory.directory.log_path(&name),
+                    is_damaged: matches!(open_error, OpenError::Damaged { .. }),
                     why: open_error.to_string(),
                 });
                 self.write_partitions().failed.insert(key);

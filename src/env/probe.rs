@@ -20,8 +20,8 @@ pub enum Event {
         epochs: Vec<(LeaderEpoch, Offset)>,
         producers: Producers,
     },
-    /// A log was not opened, and is not served.
-    Refused { topic: Uuid, partition: i32, dir: PathBuf, why: String },
+    /// A log was not opened, and is not served: what was synced is not there, or the disk failed.
+    Refused { topic: Uuid, partition: i32, is_damaged: bool, why: String },
     /// Whether records count only once they are synced, or when they are written.
     Configured { topic: Uuid, partition: i32, synced: bool },
     /// Bytes were written to the page cache.

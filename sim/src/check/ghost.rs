@@ -5,18 +5,21 @@
 //! (`batches`), and derive the rest from that. A checker looks at what changed, never at all there
 //! is; `finish` looks at everything once more when a run is over.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
+use std::path::Path;
 use std::sync::Mutex;
 
 use ottla::env::probe::Event;
-use ottla::types::{Offset, ProducerId, Uuid};
+use ottla::types::{Offset, Uuid};
 
 use self::canon::Canon;
 use self::fetches::Fetched;
+use self::image::View;
+use self::metadata::Metadata;
 use self::replica::Replica;
 use self::retention::Move;
 use self::sequences::Sequences;
-use super::Invariant::{self, I20};
+use super::Invariant::{self, I2, I3, I8, I9, I10, I37, I42};
 use super::Violation;
 use crate::disk::NodeDisk;
 use crate::disk::volume::Volume;
@@ -26,7 +29,10 @@ mod batches;
 mod canon;
 mod epochs;
 mod fetches;
+mod files;
 mod image;
+mod indexes;
+mod metadata;
 mod replica;
 mod retention;
 mod sequences;
@@ -61,7 +67,7 @@ struct State {
     logs: BTreeMap<Log, Watched>,
     /// One for each partition, whichever nodes hold it.
     canons: BTreeMap<(Uuid, i32), Canon>,
-    producer_ids: BTreeSet<ProducerId>,
+    metadata: Metadata,
     /// Records that producers were told are taken.
     acknowledged: i64,
 }
@@ -83,10 +89,14 @@ impl Ghost {
         let state = self.state.lock().unwrap();
         for (log, watched) in &state.logs {
             let Replica { batches, dir, start, deleted, .. } = &watched.replica;
-            if !deleted {
-                let sweep = |volume: &Volume| batches.sweep(*log, volume, dir, *start);
-                raise(world, log.node, world.disk(log.node).with_volume(sweep));
+            if *deleted || !state.metadata.has_topic(log.topic) {
+                continue;
             }
+            let look = |volume: &Volume| {
+                batches.sweep(*log, volume, dir, *start)?;
+                indexes::check(*log, batches, volume, dir)
+            };
+            raise(world, log.node, world.disk(log.node).with_volume(look));
         }
     }
 
@@ -94,6 +104,14 @@ impl Ghost {
     pub fn acknowledged(&self) -> i64 {
         self.state.lock().unwrap().acknowledged
     }
+}
+
+/// What would be lost records of a topic is a lost decision there.
+fn of_metadata(log: Log, broken: Violation) -> Violation {
+    let Violation { invariant, evidence } = broken;
+    let is_loss = matches!(invariant, I2 | I3 | I8 | I9 | I10);
+    let is_metadata = log.topic == Uuid::METADATA_TOPIC;
+    Violation::new(if is_metadata && is_loss { I37 } else { invariant }, evidence)
 }
 
 fn raise(world: &World, node: usize, checked: Verdict) {
@@ -105,18 +123,12 @@ fn raise(world: &World, node: usize, checked: Verdict) {
 impl State {
     fn check(&mut self, disk: &NodeDisk, node: usize, event: &Event) -> Verdict {
         match event {
-            Event::MetadataCommitted { offset, .. } => {
-                let log = Log { node, topic: Uuid::METADATA_TOPIC, partition: 0 };
-                self.high_watermark(log, *offset)?;
-                self.watched(log).replica.acknowledged(*offset, -1)
-            }
-            Event::ProducerIdAllocated { id } => match self.producer_ids.insert(*id) {
-                true => Ok(()),
-                false => broken(I20, format!("producer id {} is given out twice", id.0)),
-            },
+            Event::ProducerIdAllocated { id } => self.metadata.producer_id_given(*id),
+            Event::MetadataPublished { end } => self.metadata.published(node, *end),
             _ => match event.log() {
                 Some((topic, partition)) => {
-                    self.check_log(disk, Log { node, topic, partition }, event)
+                    let log = Log { node, topic, partition };
+                    self.check_log(disk, log, event).map_err(|broken| of_metadata(log, broken))
                 }
                 None => Ok(()),
             },
@@ -132,6 +144,9 @@ impl State {
             return Ok(());
         }
         match event {
+            Event::Refused { is_damaged: true, why, .. } => {
+                return broken(I42, format!("{log} is refused, and its disk is sound: {why}"));
+            }
             Event::Configured { synced, .. } => replica.configured(*synced),
             Event::Appended { base, end, epoch, .. } => {
                 let appended =
@@ -143,9 +158,21 @@ impl State {
                 sequences.duplicate(log, sent, (*base, *end))?;
             }
             Event::OutOfSequence { sent, .. } => sequences.refused(log, sent)?,
-            Event::ProducersKnown { producers, .. } => sequences.told(log, producers)?,
+            Event::ProducersKnown { producers, .. } => {
+                sequences.told(log, producers)?;
+                disk.with_volume(|v| indexes::check(log, &replica.batches, v, &replica.dir))?;
+            }
             Event::Durable { end, .. } => disk.with_volume(|v| replica.durable(v, *end))?,
-            Event::HighWatermark { offset, .. } => self.high_watermark(log, *offset)?,
+            Event::HighWatermark { offset, .. } => self.high_watermark(disk, log, *offset)?,
+            Event::MetadataCommitted { offset, .. } => {
+                replica.acknowledged_by(*offset);
+                self.high_watermark(disk, log, *offset)?;
+            }
+            Event::SnapshotWritten { end, epoch } => {
+                let dir = replica.dir.clone();
+                let State { metadata, .. } = self;
+                disk.with_volume(|v| metadata.snapshot_written((v, &dir), *end, *epoch))?;
+            }
             Event::Acknowledged { base, end, acks, .. } => {
                 replica.acknowledged(*end, *acks)?;
                 self.acknowledged += end.0 - base.0;
@@ -155,6 +182,9 @@ impl State {
                 let moved = Move { log, from, to: *start, high_watermark, cause };
                 disk.with_volume(|v| moved.check(&replica.batches, v, &replica.dir))?;
                 replica.start = *start;
+                if log.topic == Uuid::METADATA_TOPIC {
+                    disk.with_volume(|v| metadata::check_start(v, &replica.dir, *start))?;
+                }
             }
             Event::RecordsDeleted { start, .. } => replica.records_deleted(*start)?,
             Event::Fetched { from, at, len, limit, .. } if *from >= replica.start => {
@@ -177,9 +207,14 @@ impl State {
         };
         let span = (*start, *end);
         let losses = disk.power_losses();
+        if log.topic == Uuid::METADATA_TOPIC {
+            self.process_started(disk, log.node, dir, *start)?;
+        }
+        self.forget_others(log, dir);
         let Watched { replica, sequences } = self.watched(log);
         let (lost, snapshot) = disk.with_volume(|volume| {
             let lost = replica.recovered(volume, dir, span, losses)?;
+            files::check_epochs(volume, dir)?;
             Ok::<_, Violation>((lost, image::newest_snapshot(volume, dir, *end)))
         })?;
         epochs::recovered(log, epochs, &replica.batches, span)?;
@@ -192,8 +227,8 @@ impl State {
     }
 
     /// What it covers joins what is committed.
-    fn high_watermark(&mut self, log: Log, offset: Offset) -> Verdict {
-        let State { logs, canons, .. } = self;
+    fn high_watermark(&mut self, disk: &NodeDisk, log: Log, offset: Offset) -> Verdict {
+        let State { logs, canons, metadata, .. } = self;
         let Watched { replica, .. } = logs.entry(log).or_insert_with(|| Watched::new(log));
         replica.high_watermark(offset)?;
         let canon = canons.entry((log.topic, log.partition)).or_default();
@@ -203,8 +238,37 @@ impl State {
             }
             canon.commit(log, batch)?;
             replica.compared_end = batch.end;
+            if log.topic == Uuid::METADATA_TOPIC {
+                let whole = disk.with_volume(|v| batch.whole(v, View::Disk, &replica.dir));
+                whole.map_or(Ok(()), |whole| metadata.committed(log, &whole))?;
+            }
         }
         Ok(())
+    }
+
+    /// A process has opened its metadata log, and written nothing yet.
+    fn process_started(
+        &self,
+        disk: &NodeDisk,
+        node: usize,
+        metadata_dir: &Path,
+        start: Offset,
+    ) -> Verdict {
+        let of_node = self.logs.iter().filter(|(log, _)| log.node == node);
+        let replicas = of_node.map(|(_, watched)| &watched.replica);
+        let epoch = self.metadata.epoch();
+        disk.with_volume(|volume| {
+            metadata::check_start(volume, metadata_dir, start)?;
+            files::check(volume, metadata_dir, epoch, replicas)
+        })
+    }
+
+    /// A log of the same name was there, of a topic that is gone by now.
+    fn forget_others(&mut self, log: Log, dir: &Path) {
+        let others = self.logs.iter_mut().filter(|(other, watched)| {
+            other.node == log.node && **other != log && watched.replica.dir == dir
+        });
+        others.for_each(|(_, other)| other.replica.deleted());
     }
 
     fn watched(&mut self, log: Log) -> &mut Watched {

@@ -88,7 +88,6 @@ impl Image {
         len
     }
 
-    #[cfg_attr(not(test), allow(dead_code, reason = "tests look"))]
     pub fn to_vec(&self) -> Vec<u8> {
         let mut all = BytesMut::new();
         self.read(0, self.len as usize, &mut all);

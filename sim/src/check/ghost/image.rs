@@ -101,6 +101,14 @@ impl Batch {
         self.position + self.size
     }
 
+    /// With its records.
+    pub fn whole(&self, volume: &Volume, view: View, dir: &Path) -> Option<batch::Batch> {
+        let image = view.file(volume, &segment_path(dir, self.segment))?;
+        let mut bytes = BytesMut::new();
+        image.read(self.position, self.size as usize, &mut bytes);
+        batch::Batch::parse(&bytes.freeze()).ok()
+    }
+
     /// The batch is there, byte for byte. Spares the checksum: it is part of the bytes that were
     /// sound when they were first read.
     pub fn is_in(&self, volume: &Volume, view: View, dir: &Path) -> bool {

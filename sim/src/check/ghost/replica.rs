@@ -191,6 +191,11 @@ impl Replica {
         Ok(())
     }
 
+    /// What is committed there counts as acknowledged: it is told by deeds.
+    pub fn acknowledged_by(&mut self, end: Offset) {
+        self.acknowledged_end = self.acknowledged_end.max(end);
+    }
+
     /// The topic is gone: what its process still says of it, and its files, count for nothing.
     pub fn deleted(&mut self) {
         *self = Replica { deleted: true, ..Replica::new(self.log) };

@@ -6,7 +6,7 @@ use bytes::Bytes;
 use ottla::env::disk::Open;
 use ottla::env::probe::Sent;
 use ottla::protocol::records::build::{BatchBuilder, BatchOptions, NewRecord};
-use ottla::types::LeaderEpoch;
+use ottla::types::{LeaderEpoch, ProducerId};
 
 use super::Invariant::{I5, I7, I8, I9, I10, I37, I42, I46};
 use super::batches::Batches;
