@@ -73,17 +73,23 @@ impl Invariant {
             Invariant::I3 => "what is committed never changes",
             Invariant::I5 => "offsets are contiguous, and an answer names the right ones",
             Invariant::I6 => "records come back as they were sent, batches whole",
-            Invariant::I7 => "epochs never fall along a log, and their boundaries are those of its batches",
+            Invariant::I7 => {
+                "epochs never fall along a log, and their boundaries are those of its batches"
+            }
             Invariant::I8 => "the high watermark never falls and never passes what is durable",
             Invariant::I9 => "what is acknowledged is on the disk at that moment",
             Invariant::I10 => "what was acknowledged is never lost",
             Invariant::I11 => "nothing is read that was not sent, or was refused",
             Invariant::I17 => "no record of an idempotent producer is there twice",
-            Invariant::I18 => "a producer's sequences follow each other, and a retry gets the first answer",
+            Invariant::I18 => {
+                "a producer's sequences follow each other, and a retry gets the first answer"
+            }
             Invariant::I19 => "a producer's records stand in the order of sending",
             Invariant::I20 => "no producer id is given out twice",
             Invariant::I21 => "what is remembered of producers is what the log says",
-            Invariant::I37 => "what the metadata log committed stays, and is what everybody applies",
+            Invariant::I37 => {
+                "what the metadata log committed stays, and is what everybody applies"
+            }
             Invariant::I38 => "one order of administrators' requests explains every answer",
             Invariant::I39 => "a cluster takes only allowed steps, and uses no id again",
             Invariant::I41 => "a snapshot is whole and says what the log says",

@@ -1,7 +1,8 @@
 //! One process's world: the simulated clock, network, disk, chance and tasks behind `Env`.
 
+use std::collections::BTreeMap;
 use std::future::Future;
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use madsim::runtime::NodeHandle;
@@ -32,6 +33,36 @@ pub struct Process {
     pub disk: SimDisk,
     pub host: NodeHandle,
     pub chance: Mutex<Chance>,
+    pub tasks: Tasks,
+}
+
+/// How many tasks of each name a process runs.
+#[derive(Clone, Default)]
+pub struct Tasks(Arc<Mutex<BTreeMap<&'static str, usize>>>);
+
+/// A task that runs; counted until dropped.
+struct Counted {
+    tasks: Tasks,
+    name: &'static str,
+}
+
+impl Tasks {
+    fn begin(&self, name: &'static str) -> Counted {
+        *self.0.lock().unwrap().entry(name).or_default() += 1;
+        Counted { tasks: self.clone(), name }
+    }
+
+    pub fn counts(&self) -> BTreeMap<&'static str, usize> {
+        self.0.lock().unwrap().clone()
+    }
+}
+
+impl Drop for Counted {
+    fn drop(&mut self) {
+        // Tasks are dropped while a failed run unwinds.
+        let mut counts = self.tasks.0.lock().unwrap_or_else(PoisonError::into_inner);
+        *counts.entry(self.name).or_default() -= 1;
+    }
 }
 
 impl SimEnv {
@@ -68,9 +99,14 @@ impl Env for SimEnv {
 
     fn spawn(
         &self,
-        _name: &'static str,
+        name: &'static str,
         task: impl Future<Output = ()> + Send + 'static,
     ) -> SimTask {
+        let counted = self.process.tasks.begin(name);
+        let task = async move {
+            task.await;
+            drop(counted);
+        };
         SimTask(self.process.host.spawn(task).abort_handle())
     }
 

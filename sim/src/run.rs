@@ -35,6 +35,9 @@ const SETTLE_MAX: Duration = Duration::from_secs(90);
 /// A second. On a narrower link a sound request may take longer than its client waits.
 const CALM_BYTES: u64 = 1 << 20;
 
+/// How long a broker may take to let go of clients that are gone.
+const REST: Duration = Duration::from_secs(10);
+
 const STACK_BYTES: usize = 16 << 20;
 
 /// Why a run failed; the numbers are exit codes.
@@ -193,6 +196,7 @@ async fn scenario(plan: Arc<Plan>, remains: Remains, kept_max: usize) -> Result<
     settle(&world, &plan, &stage).await?;
     stopped_by_itself(&world, &plan)?;
 
+    rest(&world, &plan, last).await;
     ghost.finish(&world);
     let summary = history::check(&stage.history.entries(), &rules(&plan)).map_err(broken)?;
     vacuous(&plan, &ghost, &summary, &nemesis.struck())?;
@@ -211,6 +215,12 @@ fn rules(plan: &Plan) -> Rules {
         clock_jumped: faults().any(|fault| matches!(fault, Fault::WallJump { .. })),
         ..Rules::default()
     }
+}
+
+/// Nobody asks for anything any more: what a broker still holds then, it leaks.
+async fn rest(world: &World, plan: &Plan, last: usize) {
+    (plan.brokers.len()..=last).for_each(|client| world.kill(client, Kill::Process));
+    world.sleep(REST).await;
 }
 
 /// Loses half of the largest segment of a topic.

@@ -4,6 +4,7 @@
 //! incarnation, and dies with it. Every process is a madsim node of its own that is never started
 //! again, so nothing of a dead one can be mistaken for its successor.
 
+use std::collections::BTreeMap;
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -18,7 +19,7 @@ use crate::chance::{Chance, Subsystem};
 use crate::clock::NodeClock;
 use crate::disk::NodeDisk;
 use crate::disk::loss::Persona;
-use crate::env::{Process, SimEnv};
+use crate::env::{Process, SimEnv, Tasks};
 use crate::net::SimNet;
 use crate::net::wires::Wires;
 use crate::trace::{Trace, What};
@@ -48,6 +49,7 @@ struct Node {
     incarnations: u64,
     /// The process that runs.
     host: Option<NodeHandle>,
+    tasks: Tasks,
     exits: Vec<Result<(), String>>,
 }
 
@@ -91,8 +93,8 @@ impl World {
         let mut nodes = self.nodes();
         assert_eq!(nodes.len(), index);
         let name = name.into();
-        let (host, exits) = (None, vec![]);
-        nodes.push(Node { name, program, clock, disk, incarnations: 0, host, exits });
+        let (host, tasks, exits) = (None, Tasks::default(), vec![]);
+        nodes.push(Node { name, program, clock, disk, incarnations: 0, host, tasks, exits });
         index
     }
 
@@ -109,6 +111,7 @@ impl World {
         let host = Handle::current().create_node().name(name).build();
         state.host = Some(host.clone());
         self.wires.power_on(node);
+        state.tasks = Tasks::default();
         let process = Process {
             world: self.clone(),
             node,
@@ -116,6 +119,7 @@ impl World {
             net: SimNet::new(&self.wires, node),
             disk: state.disk.boot(incarnation),
             host: host.clone(),
+            tasks: state.tasks.clone(),
             chance: Mutex::new(Chance::stream(
                 self.seed,
                 Subsystem::Process,
@@ -180,6 +184,11 @@ impl World {
 
     pub fn name(&self, node: usize) -> Arc<str> {
         self.nodes()[node].name.clone()
+    }
+
+    /// The tasks of the process that runs, or ran last, by name.
+    pub fn tasks(&self, node: usize) -> BTreeMap<&'static str, usize> {
+        self.nodes()[node].tasks.counts()
     }
 
     /// How the processes of a node ended that ended by themselves.

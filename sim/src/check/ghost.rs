@@ -15,6 +15,7 @@ use ottla::types::{Offset, Uuid};
 use self::canon::Canon;
 use self::fetches::Fetched;
 use self::image::View;
+use self::leaks::Held;
 use self::metadata::Metadata;
 use self::replica::Replica;
 use self::retention::Move;
@@ -32,6 +33,7 @@ mod fetches;
 mod files;
 mod image;
 mod indexes;
+mod leaks;
 mod metadata;
 mod replica;
 mod retention;
@@ -84,9 +86,10 @@ impl Ghost {
         raise(world, node, checked);
     }
 
-    /// Everything once more, when nothing moves any longer.
+    /// Everything once more, when nothing moves any longer and all clients are gone.
     pub fn finish(&self, world: &World) {
         let state = self.state.lock().unwrap();
+        let mut logs: BTreeMap<usize, usize> = BTreeMap::new();
         for (log, watched) in &state.logs {
             let Replica { batches, dir, start, deleted, .. } = &watched.replica;
             if *deleted || !state.metadata.has_topic(log.topic) {
@@ -97,6 +100,11 @@ impl Ghost {
                 indexes::check(*log, batches, volume, dir)
             };
             raise(world, log.node, world.disk(log.node).with_volume(look));
+            *logs.entry(log.node).or_default() += 1;
+        }
+        for (node, logs) in logs {
+            let open_files = world.disk(node).with_volume(Volume::open_files);
+            raise(world, node, Held { tasks: world.tasks(node), open_files, logs }.check());
         }
     }
 

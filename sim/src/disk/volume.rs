@@ -210,6 +210,11 @@ impl Volume {
         (self.capacity_bytes, self.capacity_bytes.saturating_sub(self.used_bytes))
     }
 
+    /// Handles.
+    pub fn open_files(&self) -> usize {
+        self.open.values().sum::<u32>() as usize
+    }
+
     #[cfg_attr(not(test), allow(dead_code, reason = "no plan draws it yet"))]
     pub fn set_capacity(&mut self, bytes: u64) {
         self.capacity_bytes = bytes;
