@@ -36,11 +36,12 @@ pub enum Invariant {
     I46,
     I48,
     I50,
+    I53,
     I55,
 }
 
 impl Invariant {
-    pub const ALL: [Invariant; 24] = [
+    pub const ALL: [Invariant; 25] = [
         Invariant::I2,
         Invariant::I3,
         Invariant::I5,
@@ -64,6 +65,7 @@ impl Invariant {
         Invariant::I46,
         Invariant::I48,
         Invariant::I50,
+        Invariant::I53,
         Invariant::I55,
     ];
 
@@ -98,6 +100,7 @@ impl Invariant {
             Invariant::I46 => "a log lets go only of what its rules name, below the high watermark",
             Invariant::I48 => "a search through an index finds what a walk would find",
             Invariant::I50 => "once healed, the broker takes and serves records within a minute",
+            Invariant::I53 => "a broker keeps nothing of clients that are gone",
             Invariant::I55 => "where nothing is broken nothing goes wrong",
         }
     }
