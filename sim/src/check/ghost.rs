@@ -89,7 +89,7 @@ impl Ghost {
     /// Everything once more, when nothing moves any longer and all clients are gone.
     pub fn finish(&self, world: &World) {
         let state = self.state.lock().unwrap();
-        let mut logs: BTreeMap<usize, usize> = BTreeMap::new();
+        let mut segments: BTreeMap<usize, usize> = BTreeMap::new();
         for (log, watched) in &state.logs {
             let Replica { batches, dir, start, deleted, .. } = &watched.replica;
             if *deleted || !state.metadata.has_topic(log.topic) {
@@ -99,12 +99,14 @@ impl Ghost {
                 batches.sweep(*log, volume, dir, *start)?;
                 indexes::check(*log, batches, volume, dir)
             };
-            raise(world, log.node, world.disk(log.node).with_volume(look));
-            *logs.entry(log.node).or_default() += 1;
+            let disk = world.disk(log.node);
+            raise(world, log.node, disk.with_volume(look));
+            *segments.entry(log.node).or_default() +=
+                disk.with_volume(|v| image::segments(v, dir).len());
         }
-        for (node, logs) in logs {
+        for (node, segments) in segments {
             let open_files = world.disk(node).with_volume(Volume::open_files);
-            raise(world, node, Held { tasks: world.tasks(node), open_files, logs }.check());
+            raise(world, node, Held { tasks: world.tasks(node), open_files, segments }.check());
         }
     }
 

@@ -6,8 +6,8 @@ use std::collections::BTreeMap;
 use super::{Verdict, broken};
 use crate::check::Invariant::I53;
 
-/// Of each open log: records, two indexes, and what a checkpoint is about to sync.
-const FILES_PER_LOG: usize = 6;
+/// Records and two indexes: the next checkpoint may be about to sync them.
+const FILES_PER_SEGMENT: usize = 3;
 const FILES_BESIDE: usize = 16;
 
 /// Tasks that end with what they were begun for.
@@ -16,7 +16,7 @@ const PASSING: [&str; 3] = ["connection", "open-logs", "create-topics"];
 pub struct Held {
     pub tasks: BTreeMap<&'static str, usize>,
     pub open_files: usize,
-    pub logs: usize,
+    pub segments: usize,
 }
 
 impl Held {
@@ -26,10 +26,10 @@ impl Held {
         if !left.is_empty() {
             return broken(I53, format!("no client is left, and these tasks are: {left:?}"));
         }
-        let files_max = FILES_BESIDE + FILES_PER_LOG * self.logs;
+        let files_max = FILES_BESIDE + FILES_PER_SEGMENT * self.segments;
         if self.open_files > files_max {
-            let Held { open_files, logs, .. } = self;
-            let evidence = format!("{open_files} files are open, of {logs} logs at rest");
+            let Held { open_files, segments, .. } = self;
+            let evidence = format!("{open_files} files are open, of {segments} segments at rest");
             return broken(I53, evidence);
         }
         Ok(())
@@ -42,7 +42,7 @@ mod tests {
     use super::*;
 
     fn held(tasks: &[(&'static str, usize)], open_files: usize) -> Held {
-        Held { tasks: tasks.iter().copied().collect(), open_files, logs: 3 }
+        Held { tasks: tasks.iter().copied().collect(), open_files, segments: 3 }
     }
 
     #[test]
