@@ -54,11 +54,11 @@ pub fn replay(arguments: &Arguments) -> i32 {
     };
     let (next, reports) = (AtomicUsize::new(0), Mutex::new(vec![]));
     let work = || {
-        while let Some((path, plan)) = cases.get(next.fetch_add(1, Ordering::Relaxed)) {
-            let dir = remains::dir_of(plan);
-            let report = process::run(plan, Some(&dir), process::limit_of(plan));
-            println!("{}: {}", path.display(), remains::headline(&report));
-            reports.lock().expect("nobody panics with it").push((path, plan, report));
+        while let Some(kept) = cases.get(next.fetch_add(1, Ordering::Relaxed)) {
+            let dir = remains::dir_of(&kept.plan);
+            let report = process::run(&kept.plan, Some(&dir), process::limit_of(&kept.plan));
+            println!("{}: {}", kept.path.display(), remains::headline(&report));
+            reports.lock().expect("nobody panics with it").push((kept, report));
         }
     };
     std::thread::scope(|scope| {
@@ -67,15 +67,18 @@ pub fn replay(arguments: &Arguments) -> i32 {
         }
     });
     let reports = reports.into_inner().expect("nobody panicked with it");
-    let failed: Vec<_> = reports.iter().filter(|(_, _, report)| is_bad(report)).collect();
-    println!("{} of {} plans of the corpus pass", reports.len() - failed.len(), reports.len());
-    for (path, plan, report) in &failed {
+    let (failed, passed): (Vec<_>, Vec<_>) =
+        reports.into_iter().partition(|(_, report)| is_bad(report));
+    println!("{} of {} plans of the corpus pass", passed.len(), cases.len());
+    for (kept, report) in &failed {
+        let Kept { path, case, plan } = kept;
+        println!("{}, mended by {}: {}", path.display(), case.mended_by, case.bug);
         let dir = remains::dir_of(plan);
         // A case is no plan to replay; the plan that is kept is.
         let command = remains::replay_command(plan, &dir.join(remains::PLAN_FILE));
-        println!("{}\n{}", path.display(), remains::story(report, &command, &dir));
+        println!("{}", remains::story(report, &command, &dir));
     }
-    let failed: Vec<Report> = failed.iter().map(|(_, _, report)| report.clone()).collect();
+    let failed: Vec<Report> = failed.into_iter().map(|(_, report)| report).collect();
     run::exit_code(&failed, false)
 }
 
@@ -84,7 +87,13 @@ fn is_bad(report: &Report) -> bool {
     report.failure.as_ref().is_some_and(|failure| !failure.is_vacuous())
 }
 
-fn cases(dir: &Path) -> Result<Vec<(PathBuf, Plan)>, String> {
+struct Kept {
+    path: PathBuf,
+    case: Case,
+    plan: Plan,
+}
+
+fn cases(dir: &Path) -> Result<Vec<Kept>, String> {
     let cannot = |error| format!("{} cannot be read: {error}", dir.display());
     let mut paths = fs::read_dir(dir)
         .and_then(|entries| entries.map(|entry| Ok(entry?.path())).collect::<Result<Vec<_>, _>>())
@@ -92,23 +101,31 @@ fn cases(dir: &Path) -> Result<Vec<(PathBuf, Plan)>, String> {
     paths.retain(|path| path.extension().is_some_and(|extension| extension == "json"));
     paths.sort();
     let cases = paths.into_iter().map(|path| {
-        let plan = fs::read_to_string(&path)
+        let (case, plan) = fs::read_to_string(&path)
             .map_err(|error| error.to_string())
             .and_then(|text| parse(&text))
             .map_err(|error| format!("{}: {error}", path.display()))?;
-        Ok((path, plan))
+        Ok(Kept { path, case, plan })
     });
     cases.collect()
 }
 
-fn parse(text: &str) -> Result<Plan, String> {
+fn parse(text: &str) -> Result<(Case, Plan), String> {
     let case: Case = serde_json::from_str(text).map_err(|error| error.to_string())?;
-    Plan::parse(&case.plan.to_string())
+    let plan = Plan::parse(&case.plan.to_string())?;
+    Ok((case, plan))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn every_case_of_the_corpus_can_be_read() {
+        let dir = Path::new(env!("CARGO_MANIFEST_DIR")).join("corpus");
+        let cases = cases(&dir).unwrap_or_else(|error| panic!("{error}"));
+        assert!(!cases.is_empty());
+    }
 
     #[test]
     fn a_case_of_an_older_format_or_without_its_story_is_refused() {
@@ -120,9 +137,9 @@ mod tests {
         };
         let plan = Plan::draw(7, 1000);
         let json = |plan: &Plan| serde_json::to_string(&case(plan.clone())).unwrap();
-        assert!(parse(&json(&plan)).unwrap() == plan);
+        assert!(parse(&json(&plan)).is_ok_and(|(_, read)| read == plan));
         let older = json(&Plan { format: 0, ..plan.clone() });
-        assert!(parse(&older).unwrap_err().contains("format 0"));
+        assert!(parse(&older).is_err_and(|error| error.contains("format 0")));
         let silent = json(&plan).replace("\"bug\"", "\"gub\"");
         assert!(parse(&silent).is_err());
     }
