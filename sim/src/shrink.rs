@@ -31,6 +31,9 @@ const NAMES: &[&str] = &["format", "seed", "at_ms", "broker", "host", "from", "t
 const NEEDS: &[&str] =
     &["link", "temper", "disk_bytes", "delivery_ms", "wait_ms", "bytes_max", "bytes_per_second"];
 
+/// Numbers that mean nothing below one.
+const COUNTS: &[&str] = &["partitions", "in_flight", "slowness", "batches"];
+
 /// Strings that have a simplest value.
 const SIMPLEST: &[(&str, &str)] = &[("compression", "none")];
 
@@ -219,11 +222,12 @@ impl<O: Oracle> Shrinking<'_, O> {
 
     /// All numbers of a pattern, or one of them.
     fn lower_all(&mut self, pattern: &Pattern, only: Option<usize>) {
-        let lowered = |plan: &Value, part: i128| {
+        let least = i128::from(COUNTS.contains(&pattern.last()));
+        let lowered = |plan: &Value, quarters: i128| {
             let (mut plan, mut index) = (plan.clone(), 0);
             plan.change(pattern, |value| {
                 if only.is_none_or(|only| only == index) {
-                    lower(value, part);
+                    lower(value, quarters, least);
                 }
                 index += 1;
             });
@@ -242,11 +246,15 @@ impl<O: Oracle> Shrinking<'_, O> {
 }
 
 /// To so many quarters of itself.
-fn lower(value: &mut Value, quarters: i128) {
+fn lower(value: &mut Value, quarters: i128, least: i128) {
+    let lowered = |number: i128| {
+        let lowered = number * quarters / 4;
+        if number >= least { lowered.max(least) } else { lowered }
+    };
     if let Some(number) = value.as_i64() {
-        *value = json!((i128::from(number) * quarters / 4) as i64);
+        *value = json!(lowered(number.into()) as i64);
     } else if let Some(number) = value.as_u64() {
-        *value = json!((i128::from(number) * quarters / 4) as u64);
+        *value = json!(lowered(number.into()) as u64);
     }
 }
 

@@ -81,17 +81,17 @@ fn figures(plans: [&Value; 2], reports: [&Report; 2], runs: usize, took: Duratio
     )
 }
 
-/// What two failures have in common that are the same: the invariant, or the place of the panic, or
-/// the words but for their numbers.
+/// What two failures have in common that are the same: the invariant, and of liveness who waited in
+/// vain; or the place of the panic; or the words but for their numbers.
 fn sign_of(failure: &Failure) -> String {
     let first = failure.evidence.lines().next().unwrap_or_default();
+    let words = first.split(|c: char| c.is_ascii_digit()).filter(|word| !word.is_empty());
+    let words = words.collect::<Vec<_>>().join("#");
     match failure.invariant {
+        Some(invariant) if invariant.is_liveness() => format!("{invariant}: {words}"),
         Some(invariant) => invariant.to_string(),
         None if first.starts_with("panicked at ") => first.to_string(),
-        None => {
-            let words = first.split(|c: char| c.is_ascii_digit()).filter(|word| !word.is_empty());
-            format!("{:?}: {}", failure.kind, words.collect::<Vec<_>>().join("#"))
-        }
+        None => format!("{:?}: {words}", failure.kind),
     }
 }
 
@@ -192,6 +192,9 @@ mod tests {
         let i9 = |evidence| sign(Kind::Safety, Some(Invariant::I9), evidence);
         assert_eq!(i9("offset 7"), i9("something else"));
         assert_ne!(i9("offset 7"), sign(Kind::Safety, Some(Invariant::I10), "offset 7"));
+        let i50 = |evidence| sign(Kind::Liveness, Some(Invariant::I50), evidence);
+        assert_eq!(i50("producer-1 waits"), i50("producer-0 waits"));
+        assert_ne!(i50("producer-1 waits"), i50("consumer-1 waits"));
         let panic = |evidence| sign(Kind::Panic, None, evidence);
         assert_eq!(
             panic("panicked at src/log.rs:1:2:\noffset 7"),

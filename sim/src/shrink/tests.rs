@@ -113,6 +113,7 @@ fn numbers_come_down_to_where_they_matter() {
         };
         has("producers/*/bursts/*/value_bytes", 37)
             && has("producers/*/in_flight", 2)
+            && has("producers/*/bursts/*/batches/*", 1)
             && has("lasts_ms", 900)
     };
     let (small, _) = shrunk(&plan(), fails);
