@@ -17,6 +17,10 @@ use crate::run::Kind;
 /// Somebody's words are wrong: a patch, a name, an option.
 const MISUSED: i32 = 2;
 
+/// Of the evidence, where the right alarm rang.
+const LINES_IF_GOOD: usize = 3;
+const LINE_CHARS_MAX: usize = 300;
+
 #[derive(Args, Clone)]
 pub struct Arguments {
     /// Only these, by their names
@@ -150,8 +154,9 @@ fn tell(row: &Row) {
         "{name}: {}{by} after {seeds} seeds{seed}, {cpu_seconds:.1} s; built in {build_seconds:.1} s",
         row.outcome.describe()
     );
-    let lines_max = if row.outcome.is_good() { 1 } else { usize::MAX };
+    let lines_max = if row.outcome.is_good() { LINES_IF_GOOD } else { usize::MAX };
     for line in row.evidence.lines().take(lines_max) {
+        let line: String = line.chars().take(LINE_CHARS_MAX).collect();
         println!("    {line}");
     }
 }
