@@ -9,6 +9,7 @@ use serde::Serialize;
 
 use crate::history;
 use crate::plan::Plan;
+use crate::plan::clients::TopicPlan;
 use crate::plan::fault::Class;
 use crate::run::{Kind, Report};
 use crate::trace;
@@ -75,6 +76,8 @@ struct Page<'a> {
     capped: Vec<String>,
     options: Vec<(String, String, String)>,
     planned: Vec<(String, String, String)>,
+    /// What else came about, and how often.
+    coverage: Vec<(String, String)>,
     plan: &'a Plan,
 }
 
@@ -125,6 +128,7 @@ pub fn page(source: &Source) -> String {
         capped: [clients_capped, events_capped].into_iter().flatten().collect(),
         options: options(plan),
         planned: nodes::planned(plan),
+        coverage: report.coverage.iter().map(|(what, n)| (what.clone(), thousands(*n))).collect(),
         places,
         plan,
     };
@@ -176,8 +180,8 @@ fn sentence(report: &Report) -> String {
     let struck: u64 = report.faults.values().sum();
     match &report.failure {
         None => format!(
-            "Everything held: {} records were acknowledged under {} faults, and all of them are \
-             where they were said to be.",
+            "Everything held: {} records were acknowledged under {} faults, and no promise was \
+             broken.",
             thousands(report.acknowledged),
             thousands(struck),
         ),
@@ -207,30 +211,34 @@ fn facts(source: &Source) -> Vec<(&'static str, String)> {
     ]
 }
 
+/// Who meets, over what; what befell them.
 fn summary(source: &Source) -> Vec<String> {
-    let Source { plan, .. } = source;
-    let topics: Vec<String> =
-        plan.topics.iter().map(|t| format!("{} ({} partitions)", t.name, t.partitions)).collect();
-    let who = format!(
-        "{} and {} over {}.",
-        counted(plan.brokers.len(), "broker"),
-        counted(plan.producers.len(), "producer"),
-        topics.join(", ")
-    );
-    let mut struck: Vec<String> = source
-        .report
-        .faults
+    let Source { plan, report, .. } = source;
+    let json = serde_json::to_value(plan).expect("a plan is plain data");
+    let who: Vec<String> = ["broker", "producer", "consumer", "admin", "peer"]
         .iter()
-        .map(|(class, count)| format!("{} {count}", name(*class)))
+        .map(|who| (who, json[format!("{who}s")].as_array().map_or(0, Vec::len)))
+        .filter(|(_, count)| *count > 0)
+        .map(|(who, count)| counted(count as u64, who))
         .collect();
-    if struck.is_empty() {
-        struck.push("none".to_string());
-    }
+    let topics: Vec<String> = plan.topics.iter().map(topic).collect();
+    let struck: Vec<String> =
+        report.faults.iter().map(|(class, count)| format!("{} {count}", name(*class))).collect();
+    let struck = if struck.is_empty() { "none".to_string() } else { struck.join(", ") };
     let lasts = plan.lasts_ms as f64 / 1000.0;
-    vec![who, format!("Faults for {lasts} s: {}; then everything heals.", struck.join(", "))]
+    vec![
+        format!("{} over {}.", who.join(", "), topics.join(", ")),
+        format!("Faults for {lasts} s: {struck}. Then everything heals."),
+    ]
 }
 
-fn counted(count: usize, what: &str) -> String {
+fn topic(topic: &TopicPlan) -> String {
+    let configs = topic.configs.iter().map(|(name, value)| format!(", {name}={value}"));
+    let partitions = counted(topic.partitions.into(), "partition");
+    format!("{} ({partitions}{})", topic.name, configs.collect::<String>())
+}
+
+fn counted(count: u64, what: &str) -> String {
     if count == 1 { format!("1 {what}") } else { format!("{count} {what}s") }
 }
 

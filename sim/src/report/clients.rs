@@ -104,7 +104,7 @@ pub fn clients(source: &Source) -> (Vec<Client>, Option<String>) {
     let evidence = source.report.failure.as_ref().map_or("", |failure| &failure.evidence);
     let mut clients: BTreeMap<&str, (Begun, Client)> = BTreeMap::new();
     for entry in source.history {
-        let Some(step) = step(entry.at, &entry.what) else { continue };
+        let Some(step) = step(&entry.what) else { continue };
         let (begun, client) = clients.entry(&entry.process).or_insert_with(|| {
             let (name, node) = (entry.process.clone(), node_of(source, &entry.process));
             (Begun::new(), Client { name, node, operations: vec![] })
@@ -161,7 +161,7 @@ fn node_of(source: &Source, process: &str) -> Option<String> {
     names.into_iter().flatten().find(started)
 }
 
-fn step(at: u64, what: &What) -> Option<Step> {
+fn step(what: &What) -> Option<Step> {
     let step = match what {
         What::Produce { topic, partition, batch, records, .. } => {
             let words = format!(
@@ -216,9 +216,7 @@ fn step(at: u64, what: &What) -> Option<Step> {
                 format!("offset of {}-{partition} at time {timestamp}: {offset:?}", name_of(topic));
             Step::Whole(*asked, Outcome::Other, words)
         }
-        What::Note { text } | What::Trouble { text } => {
-            Step::Whole(at, Outcome::Other, text.clone())
-        }
+        // Troubles and notes stand in the trace, too.
         _ => return None,
     };
     Some(step)

@@ -6,6 +6,7 @@ use ottla::env::probe::Event;
 use serde::Serialize;
 
 use super::{Source, micros, thousands};
+use crate::net::host_of;
 use crate::trace::{Entry, What};
 
 /// More events than these make the page slow.
@@ -87,6 +88,17 @@ pub fn places(trace: &[Entry]) -> Vec<String> {
     places
 }
 
+/// In the order of their addresses, which is that in which they start.
+fn hosts(trace: &[Entry]) -> Vec<&str> {
+    let mut hosts: Vec<&str> = vec![];
+    for entry in trace {
+        if matches!(entry.what, What::Start { .. }) && !hosts.contains(&&*entry.place) {
+            hosts.push(&entry.place);
+        }
+    }
+    hosts
+}
+
 /// And what had to be left out.
 pub fn columns(source: &Source, places: &[String]) -> (Columns, Option<String>) {
     let trace = source.trace;
@@ -95,6 +107,7 @@ pub fn columns(source: &Source, places: &[String]) -> (Columns, Option<String>) 
     let room = SHOWN_MAX.saturating_sub(LAST_SHOWN + seldom).max(1);
     let every = gapless.saturating_sub(seldom).div_ceil(room).max(1);
     let numbers: BTreeMap<&str, usize> = places.iter().map(String::as_str).zip(0..).collect();
+    let hosts = hosts(trace);
     let mut columns = Columns::default();
     for (index, entry) in trace.iter().enumerate() {
         let kind = Kind::of(entry);
@@ -105,7 +118,7 @@ pub fn columns(source: &Source, places: &[String]) -> (Columns, Option<String>) 
         columns.ordinal.push(entry.ordinal);
         columns.place.push(numbers[&*entry.place]);
         columns.kind.push(KINDS.iter().position(|known| *known == kind).expect("listed above"));
-        columns.words.push(words(source, &entry.what));
+        columns.words.push(words(source, &hosts, &entry.what));
     }
     let all = source.report.events;
     let capped = (columns.at.len() as u64) < all;
@@ -119,20 +132,43 @@ pub fn columns(source: &Source, places: &[String]) -> (Columns, Option<String>) 
     (columns, capped.then_some(words))
 }
 
-/// Topics by their names, where the trace knows ids.
-fn words(source: &Source, what: &What) -> String {
-    let mut words = what.to_string();
-    if let What::Probe(event) = what
-        && let Some((topic, partition)) = super::series::log_of(event)
-    {
-        let fields = words.find("topic: ").zip(words.find(&format!("partition: {partition}")));
-        if let Some((from, to)) = fields {
-            let to = to + format!("partition: {partition}").len();
-            let name = super::series::name(source, topic, partition);
-            words.replace_range(from..to, &name);
+/// For people: names of topics and nodes, and numbers without their types.
+fn words(source: &Source, hosts: &[&str], what: &What) -> String {
+    match what {
+        What::Arrive { connection, to, bytes } => {
+            let host = host_of(to.ip(), usize::MAX).and_then(|host| hosts.get(host));
+            let to = host.map_or(to.to_string(), |host| format!("{host}:{}", to.port()));
+            format!("{bytes} bytes to {to} on connection {connection}")
         }
+        What::Probe(event) => {
+            let mut words = format!("{event:?}");
+            if let Some((topic, partition)) = super::series::log_of(event) {
+                let fields = format!("topic: {topic}, partition: {partition}");
+                words = words.replace(&fields, &super::series::name(source, topic, partition));
+            }
+            bare(&words)
+        }
+        other => other.to_string(),
     }
-    words
+}
+
+/// Numbers that stand in a type of their own.
+const WRAPPED: [&str; 3] = ["Offset(", "LeaderEpoch(", "ProducerId("];
+
+/// `Offset(12)` is `12`.
+fn bare(words: &str) -> String {
+    let mut bare = String::with_capacity(words.len());
+    let mut rest = words;
+    while let Some((at, wrapped)) =
+        WRAPPED.iter().filter_map(|wrapped| Some((rest.find(wrapped)?, wrapped))).min()
+    {
+        bare += &rest[..at];
+        rest = &rest[at + wrapped.len()..];
+        let (number, behind) = rest.split_once(')').unwrap_or((rest, ""));
+        bare += number;
+        rest = behind;
+    }
+    bare + rest
 }
 
 /// The last event, when it is what the evidence speaks of, and what was said of that log before.
@@ -152,5 +188,18 @@ pub fn marked(source: &Source) -> Vec<u64> {
             probes.take(MARKED_MAX).map(|entry| entry.ordinal).collect()
         }
         _ => vec![],
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn numbers_lose_their_types() {
+        let words =
+            "Fetched { from: Offset(12), at: 7, first: Some(Offset(3)), id: ProducerId(-1) }";
+        assert_eq!(bare(words), "Fetched { from: 12, at: 7, first: Some(3), id: -1 }");
+        assert_eq!(bare("kept"), "kept");
     }
 }

@@ -91,11 +91,12 @@ function legend() {
 }
 
 function plan() {
-  const cells = row => row.map((cell, index) => `<td class="${index && /^[\d.,]+$/.test(cell) ? "number" : ""}">${escaped(cell)}</td>`).join("");
+  const cells = row => row.map((cell, index) => `<td class="${index && /^[\d.,\u2009]+$/.test(cell) ? "number" : ""}">${escaped(cell)}</td>`).join("");
   const table = (names, rows) =>
     `<table><tr>${names.map(name => `<th>${name}</th>`).join("")}</tr>${rows.map(row => `<tr>${cells(row)}</tr>`).join("")}</table>`;
   fill("options", table(["Node", "Option", "Value"], RUN.options));
   fill("planned", RUN.planned.length ? table(["At", "Class", "Fault"], RUN.planned) : "None.");
+  fill("coverage", RUN.coverage.length ? table(["What", "Times"], RUN.coverage) : "Nothing was counted.");
   document.getElementById("plan").textContent = JSON.stringify(RUN.plan, null, 1);
   fill("capped", RUN.capped.map(escaped).join(" "));
 }

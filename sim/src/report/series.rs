@@ -76,18 +76,28 @@ fn values(event: &Event) -> [Option<Offset>; 3] {
         Event::Appended { end, .. } => [Some(*end), None, None],
         Event::Durable { end, .. } => [None, Some(*end), None],
         Event::HighWatermark { offset, .. } => [None, None, Some(*offset)],
+        Event::MetadataCommitted { offset, .. } => [None, None, Some(*offset)],
         _ => [None; 3],
     }
 }
 
 pub fn log_of(event: &Event) -> Option<(Uuid, i32)> {
     match event {
+        Event::MetadataCommitted { .. } => Some((Uuid::METADATA_TOPIC, 0)),
         Event::Recovered { topic, partition, .. }
         | Event::Appended { topic, partition, .. }
         | Event::Durable { topic, partition, .. }
         | Event::HighWatermark { topic, partition, .. }
         | Event::Acknowledged { topic, partition, .. }
-        | Event::StartMoved { topic, partition, .. } => Some((*topic, *partition)),
+        | Event::StartMoved { topic, partition, .. }
+        | Event::Refused { topic, partition, .. }
+        | Event::Configured { topic, partition, .. }
+        | Event::Duplicate { topic, partition, .. }
+        | Event::OutOfSequence { topic, partition, .. }
+        | Event::ProducersKnown { topic, partition, .. }
+        | Event::RecordsDeleted { topic, partition, .. }
+        | Event::Fetched { topic, partition, .. }
+        | Event::Deleted { topic, partition } => Some((*topic, *partition)),
         _ => None,
     }
 }
