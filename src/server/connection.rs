@@ -86,10 +86,8 @@ impl Closed {
     }
 }
 
-type Handling<E> = Pin<Box<dyn Future<Output = Answer<E>> + Send>>;
-
 enum Pending<E: Env> {
-    Waiting(Handling<E>),
+    Waiting(api::Handling<E>),
     Ready(Answer<E>),
 }
 
@@ -319,7 +317,7 @@ impl<E: Env> Connection<E> {
     async fn start(&mut self, frame: Bytes) -> (Pending<E>, Share) {
         let share = self.share.take().expect("taken before the frame was read");
         let (broker, client) = (self.shared.broker.clone(), self.client.clone());
-        let mut handling: Handling<E> = Box::pin(api::handle(broker, client, frame));
+        let mut handling = api::handle(broker, client, frame);
         let pending = match poll_fn(|cx| Poll::Ready(handling.as_mut().poll(cx))).await {
             Poll::Ready(answer) => Pending::Ready(answer),
             Poll::Pending => Pending::Waiting(handling),
