@@ -307,7 +307,7 @@ fn vacuous(
     summary: &Summary,
     struck: &BTreeMap<Class, u64>,
 ) -> Result<(), Failure> {
-    let lacks = if summary.acknowledged == 0 || summary.read == 0 {
+    let lacks = if summary.acknowledged == 0 || summary.read + summary.consumed == 0 {
         "nothing was acknowledged or read"
     } else if ghost.acknowledged() == 0 {
         "the broker told the checkers of no acknowledgement"

@@ -46,7 +46,7 @@ pub fn judge(arguments: &Arguments) -> i32 {
         }
     };
     match checkers::check(&entries, &rules) {
-        Ok(summary) if summary.acknowledged == 0 || summary.read == 0 => {
+        Ok(summary) if summary.acknowledged == 0 || summary.read + summary.consumed == 0 => {
             eprintln!("a vacuous history: nothing was acknowledged or read");
             Kind::Harness as i32
         }
