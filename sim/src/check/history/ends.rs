@@ -167,11 +167,7 @@ impl Judge<'_> {
     /// Nobody is sent away from an offset that is there.
     fn out_of_range(&self, ends: &[Told]) -> Result<(), Violation> {
         let highest = highest_so_far(ends);
-        let (start, _) = match (self.log.bounds, self.tables.expected(self.log)) {
-            (Some(bounds), _) => bounds,
-            (None, Some(expected)) if !expected.retention && !expected.records_deleted => (0, 0),
-            _ => return Ok(()),
-        };
+        let Some(start) = self.tables.never_deleted(self.log) else { return Ok(()) };
         for &place in &self.log.places {
             let What::OutOfRange { offset: at, asked, .. } = *self.tables.what(place) else {
                 continue;
@@ -312,7 +308,10 @@ mod tests {
     fn a_start_that_falls_is_found() {
         let fallen = || delete(deletable(), 2).listed(-2, Some(2), None).listed(-2, Some(0), None);
         fallen().log_from(2, &[3]).breaks(I46);
-        fallen().excused(Excuse::StartForgotten).log_from(2, &[3]).passes();
+        let excused = fallen().excused(Excuse::StartForgotten);
+        let (topic, partition, session) = (TOPIC.to_string(), 0, 7);
+        let away = What::OutOfRange { topic, partition, session, offset: 1, asked: u64::MAX };
+        excused.tell("c", away).log(&[1, 2, 3]).passes();
     }
 
     #[test]

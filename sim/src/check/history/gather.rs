@@ -182,6 +182,20 @@ impl<'a> Tables<'a> {
         Ok(())
     }
 
+    /// From here on a log holds all that it ever held: as far as its start ever moved. None where
+    /// nobody knows.
+    pub fn never_deleted(&self, log: &Log) -> Option<i64> {
+        let told = |&place: &usize| match *self.what(place) {
+            What::Listed { timestamp: -2, offset, .. } => offset,
+            What::Bounds { start, .. } => Some(start),
+            _ => None,
+        };
+        let farthest = log.places.iter().filter_map(told).max().unwrap_or(0);
+        let expected = self.expected(log);
+        let stays = expected.is_some_and(|it| !it.retention && !it.records_deleted);
+        (log.bounds.is_some() || stays).then_some(farthest)
+    }
+
     pub fn find_batch(&self, process: &str, number: u64) -> Option<&Batch<'a>> {
         self.batch_of.get(&(process, number)).map(|&index| &self.batches[index])
     }

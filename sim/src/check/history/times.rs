@@ -141,11 +141,7 @@ impl Judge<'_> {
 
     /// Offsets and times of the records that were there from when they were stored to the end.
     fn kept(&self) -> Vec<(i64, i64)> {
-        let start = match (self.log.bounds, self.tables.expected(self.log)) {
-            (Some((start, _)), _) => start,
-            (None, Some(expected)) if !expected.retention && !expected.records_deleted => 0,
-            _ => return vec![],
-        };
+        let Some(start) = self.tables.never_deleted(self.log) else { return vec![] };
         let time_of = |shown: &Shown| match shown.append_ms {
             Some(append_ms) => Some(append_ms),
             None => {
