@@ -197,10 +197,10 @@ impl<E: Env> Partition<E> {
         let appended = state.log.append_as_leader(batch, epoch, Origin::Client, check.now_ms());
         let appended = appended.inspect_err(|error| match error {
             AppendError::Io(error) if is_no_room(error) => self.committer.tell_full(error),
-            error => self.tell_refused(&batch, error),
+            error => self.tell_refused(batch, error),
         })?;
         if appended.duplicate {
-            self.tell_duplicate(&batch, &appended);
+            self.tell_duplicate(batch, &appended);
         } else {
             state.replica.on_appended(appended.end);
             self.env.probe(|| probe::Event::Appended {

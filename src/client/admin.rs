@@ -157,11 +157,7 @@ impl<E: Env> Client<E> {
             offset: before.map_or(-1, |before| before.0),
         };
         let asked = DeleteRecordsTopic { name: Text::new(&topic.name), partitions: vec![asked] };
-        let request = DeleteRecordsRequest {
-            topics: vec![asked],
-            timeout_ms: self.timeout_ms(),
-            ..DeleteRecordsRequest::default()
-        };
+        let request = DeleteRecordsRequest { topics: vec![asked], timeout_ms: self.timeout_ms() };
         let response = self.call(leader(topic, partition)?, &request).await?;
         let topic = response.topics.into_iter().next().ok_or(CallError::Missing)?;
         let answer = topic.partitions.into_iter().next().ok_or(CallError::Missing)?;
