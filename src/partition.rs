@@ -153,7 +153,8 @@ impl<E: Env> Partition<E> {
         committer: Committer<E>,
     ) -> Arc<Partition<E>> {
         let (topic, topic_id, index) = name;
-        let replica = Replica::new(me, high_watermark, log.end());
+        // The checkpoint may be from before the start moved.
+        let replica = Replica::new(me, high_watermark.max(log.start()), log.end());
         let state =
             State { log, replica, waiters: Waiters::default(), config: Arc::default(), gone: None };
         let (env, state) = (env.clone(), Mutex::new(state));

@@ -119,7 +119,10 @@ fn ask<'a>(wanted: impl Iterator<Item = &'a Wanted>, options: &FetchOptions) -> 
             partition_max_bytes: options.bytes_max as i32,
             ..FetchPartition::default()
         };
-        match topics.iter_mut().find(|topic| topic.topic_id == wanted.topic_id) {
+        let is_known = |topic: &&mut FetchTopic| {
+            topic.topic_id == wanted.topic_id && topic.topic.as_str() == wanted.name
+        };
+        match topics.iter_mut().find(is_known) {
             Some(topic) => topic.partitions.push(partition),
             None => topics.push(FetchTopic {
                 topic: Text::new(&wanted.name),

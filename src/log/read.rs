@@ -201,7 +201,13 @@ impl Wanted {
         let first = first_end.min(limit).saturating_sub(from);
         match whole.min(self.bytes_max) {
             // Less than one batch is of no use to anyone.
-            len if len < first && self.at_least_one => first,
+            len if len < first => {
+                if self.at_least_one {
+                    first
+                } else {
+                    0
+                }
+            }
             len => len,
         }
     }

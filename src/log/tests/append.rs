@@ -169,6 +169,25 @@ fn reads_near_the_end_need_neither_index_nor_file() {
 }
 
 #[test]
+fn a_first_batch_comes_whole_or_not_at_all() {
+    run(async {
+        let (mut log, _) = open(&memory(), &small(), unclean(Offset(0))).await.unwrap();
+        append(&mut log, &batch(3, 100, 0));
+        append(&mut log, &batch(3, 100, 0));
+        let served = async |bytes_max, at_least_one| {
+            let (from, limit) = (Offset(0), Offset(6));
+            let wanted = Wanted { from, limit, bytes_max, at_least_one, aborted: false };
+            log.read(&wanted).unwrap().resolve().await.unwrap().len
+        };
+        let whole = served(1, true).await;
+        assert!(whole > 100);
+        assert_eq!(served(whole - 1, false).await, 0);
+        assert_eq!(served(whole, false).await, whole);
+        assert_eq!(served(whole + 1, false).await, whole + 1, "the last one may be cut off");
+    });
+}
+
+#[test]
 fn an_idle_log_is_small() {
     let bytes = size_of::<Log<TokioEnv>>();
     assert!(bytes <= 700, "{bytes} bytes, and a broker has 100,000 of them");
