@@ -193,6 +193,10 @@ pub enum What {
         code: Option<i16>,
     },
 
+    /// A peer without manners did its worst.
+    Hostile {
+        manner: String,
+    },
     /// An error that a client with good manners met and passed over.
     Trouble {
         text: String,

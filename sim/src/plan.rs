@@ -9,7 +9,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use self::clients::{ProducerPlan, TopicPlan};
+use self::clients::{AdminPlan, ConsumerPlan, PeerPlan, ProducerPlan, TopicPlan};
 use self::fault::Planned;
 use crate::disk::Temper;
 use crate::net::link::Link;
@@ -20,7 +20,7 @@ pub mod draw;
 pub mod fault;
 
 /// Raised when old plans mean something else.
-pub const FORMAT: u32 = 1;
+pub const FORMAT: u32 = 2;
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Plan {
@@ -32,6 +32,9 @@ pub struct Plan {
     pub link: Link,
     pub topics: Vec<TopicPlan>,
     pub producers: Vec<ProducerPlan>,
+    pub consumers: Vec<ConsumerPlan>,
+    pub admins: Vec<AdminPlan>,
+    pub peers: Vec<PeerPlan>,
     /// In the order of `at_ms`.
     pub faults: Vec<Planned>,
     /// Befalls the broker before the last reading.
@@ -65,12 +68,9 @@ impl Plan {
         serde_json::from_value(value).map_err(|error| error.to_string())
     }
 
+    /// The brokers, then producers, consumers, administrators and other peers, then who prepares.
     pub fn hosts(&self) -> usize {
-        self.reader() + 1
-    }
-
-    /// The host that creates topics and reads.
-    pub fn reader(&self) -> usize {
-        self.brokers.len() + self.producers.len()
+        let Plan { brokers, producers, consumers, admins, peers, .. } = self;
+        brokers.len() + producers.len() + consumers.len() + admins.len() + peers.len() + 1
     }
 }

@@ -26,7 +26,7 @@ use crate::net::address_of;
 use crate::plan::Plan;
 use crate::plan::fault::{Class, Fault};
 use crate::trace;
-use crate::workload::{self, Stage, consume, last, produce};
+use crate::workload::{self, Role, Stage};
 use crate::world::{Hardware, Kill, Program, Running, World};
 
 /// Once healed, everything that was begun must end within this.
@@ -187,16 +187,11 @@ async fn scenario(plan: Arc<Plan>, remains: Remains, kept_max: usize) -> Result<
         }
         world.start(0);
     }
-    world.kill(plan.reader(), Kill::Process);
-    stage.begins(last::NAME);
-    let reading = stage.clone();
-    let last = program(move |env| last::run(env, reading.clone()));
-    let last = world.add_node("last", &client_hardware(), last);
-    world.start(last);
+    join(&world, &stage, Role::LastReader);
     settle(&world, &plan, &stage).await?;
     stopped_by_itself(&world, &plan)?;
 
-    rest(&world, &plan, last).await;
+    rest(&world, &plan).await;
     ghost.finish(&world);
     let summary = history::check(&stage.history.entries(), &rules(&plan)).map_err(broken)?;
     vacuous(&plan, &ghost, &summary, &nemesis.struck())?;
@@ -218,8 +213,9 @@ fn rules(plan: &Plan) -> Rules {
 }
 
 /// Nobody asks for anything any more: what a broker still holds then, it leaks.
-async fn rest(world: &World, plan: &Plan, last: usize) {
-    (plan.brokers.len()..=last).for_each(|client| world.kill(client, Kill::Process));
+async fn rest(world: &World, plan: &Plan) {
+    // The last reader comes behind all hosts of the plan.
+    (plan.brokers.len()..=plan.hosts()).for_each(|client| world.kill(client, Kill::Process));
     world.sleep(REST).await;
 }
 
@@ -246,16 +242,16 @@ fn build(world: &World, plan: &Arc<Plan>, stage: &Arc<Stage>) {
         world.disk(node).set_temper(planned.temper.clone());
         world.start(node);
     }
-    for index in 0..plan.producers.len() {
-        stage.begins(&produce::name(index));
-        let stage = stage.clone();
-        let producing = program(move |env| produce::run(env, stage.clone(), index));
-        let node = world.add_node(&format!("client-{index}"), &client_hardware(), producing);
-        world.start(node);
+    for role in workload::cast(plan) {
+        join(world, stage, role);
     }
+}
+
+fn join(world: &World, stage: &Arc<Stage>, role: Role) {
+    stage.begins(role);
     let stage = stage.clone();
-    let reading = program(move |env| consume::run(env, stage.clone()));
-    let node = world.add_node("reader", &client_hardware(), reading);
+    let playing = program(move |env| workload::play(env, stage.clone(), role));
+    let node = world.add_node(&role.to_string(), &client_hardware(), playing);
     world.start(node);
 }
 

@@ -4,23 +4,27 @@
 //! Everything here is generic over `Env`, and what else it needs of its surroundings it asks of a
 //! [`Witness`]: so the same clients can work on a real broker and have their history judged.
 
-use std::collections::BTreeSet;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::collections::BTreeMap;
+use std::fmt;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use ottla::client::{CallError, Client, ClientOptions, Topic};
 use ottla::env::Env;
 use ottla::env::clock::Clock;
+use ottla::types::Uuid;
 
-use crate::check::Violation;
-use crate::history::{Expected, History, What, incarnation};
+use crate::check::{Invariant, Violation};
+use crate::history::{History, What, incarnation};
 use crate::plan::Plan;
 
-pub mod admin;
-pub mod consume;
-pub mod last;
-pub mod produce;
+mod admin;
+mod consume;
+mod hostile;
+mod last;
+mod prepare;
+mod produce;
 mod record;
 
 pub const BROKER_PORT: u16 = 9092;
@@ -28,6 +32,55 @@ pub const BROKER_PORT: u16 = 9092;
 /// How long a client waits for an answer.
 const CALL_MS_MAX: u64 = 5_000;
 const RETRY: Duration = Duration::from_millis(100);
+
+/// Who takes part. Each is a process of its own, and its name stands in the history.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Role {
+    /// Creates the topics that the plan begins with. The others wait for it.
+    Preparer,
+    Producer(usize),
+    Consumer(usize),
+    Admin(usize),
+    Peer(usize),
+    /// Comes when the others are gone.
+    LastReader,
+}
+
+impl fmt::Display for Role {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Role::Preparer => f.write_str("preparer"),
+            Role::Producer(index) => write!(f, "producer-{index}"),
+            Role::Consumer(index) => write!(f, "consumer-{index}"),
+            Role::Admin(index) => write!(f, "admin-{index}"),
+            Role::Peer(index) => write!(f, "peer-{index}"),
+            Role::LastReader => f.write_str("last-reader"),
+        }
+    }
+}
+
+/// All but the last reader, in the order of their hosts.
+pub fn cast(plan: &Plan) -> Vec<Role> {
+    let producers = (0..plan.producers.len()).map(Role::Producer);
+    let consumers = (0..plan.consumers.len()).map(Role::Consumer);
+    let admins = (0..plan.admins.len()).map(Role::Admin);
+    let peers = (0..plan.peers.len()).map(Role::Peer);
+    producers.chain(consumers).chain(admins).chain(peers).chain([Role::Preparer]).collect()
+}
+
+/// Plays a role to its end. The run calls [`Stage::begins`] before.
+pub async fn play<E: Env>(env: E, stage: Arc<Stage>, role: Role) {
+    let name = role.to_string();
+    match role {
+        Role::Preparer => prepare::run(&env, &stage, &name).await,
+        Role::Producer(index) => produce::run(&env, &stage, &name, index).await,
+        Role::Consumer(index) => consume::run(&env, &stage, &name, index).await,
+        Role::Admin(index) => admin::run(&env, &stage, &name, index).await,
+        Role::Peer(index) => hostile::run(&env, &stage, &name, index).await,
+        Role::LastReader => last::run(&env, &stage, &name).await,
+    }
+    stage.ends(role);
+}
 
 /// Keeps time for the history, and takes what is not for it.
 pub trait Witness: Send + Sync {
@@ -45,11 +98,10 @@ pub struct Stage {
     pub history: History,
     bootstrap: Vec<(String, u16)>,
     witness: Box<dyn Witness>,
-    /// Topics that exist.
-    created: AtomicU64,
+    prepared: AtomicBool,
     healed: AtomicBool,
-    /// Processes whose work is not done.
-    at_work: Mutex<BTreeSet<String>>,
+    /// Whose work is not done.
+    at_work: Mutex<Vec<Role>>,
 }
 
 impl Stage {
@@ -63,11 +115,14 @@ impl Stage {
             history: History::default(),
             bootstrap,
             witness,
-            created: AtomicU64::new(0),
+            prepared: AtomicBool::new(false),
             healed: AtomicBool::new(false),
             at_work: Mutex::default(),
         };
-        stage.expect();
+        for (index, topic) in stage.plan.topics.iter().enumerate() {
+            let (name, expected) = (topic.name.clone(), stage.plan.expected(index));
+            stage.add("plan", What::Expect { name, expected });
+        }
         Arc::new(stage)
     }
 
@@ -76,26 +131,34 @@ impl Stage {
         self.healed.store(true, Ordering::Relaxed);
     }
 
-    pub fn is_healed(&self) -> bool {
+    fn is_healed(&self) -> bool {
         self.healed.load(Ordering::Relaxed)
     }
 
     /// Who has not ended what it began.
-    pub fn at_work(&self) -> Vec<String> {
-        self.at_work.lock().expect("nobody panics with it").iter().cloned().collect()
+    pub fn at_work(&self) -> Vec<Role> {
+        self.at_work.lock().expect("nobody panics with it").clone()
     }
 
     /// The run waits for this process, from before it starts.
-    pub fn begins(&self, process: &str) {
-        self.at_work.lock().expect("nobody panics with it").insert(process.to_string());
+    pub fn begins(&self, role: Role) {
+        self.at_work.lock().expect("nobody panics with it").push(role);
     }
 
-    fn ends(&self, process: &str) {
-        self.at_work.lock().expect("nobody panics with it").remove(process);
+    fn ends(&self, role: Role) {
+        self.at_work.lock().expect("nobody panics with it").retain(|other| *other != role);
     }
 
-    fn has_topics(&self) -> bool {
-        self.created.load(Ordering::Relaxed) == self.plan.topics.len() as u64
+    /// Nobody writes any more.
+    fn is_quiet(&self) -> bool {
+        let writes = |role: &Role| matches!(role, Role::Producer(_) | Role::Admin(_));
+        self.is_healed() && !self.at_work().iter().any(writes)
+    }
+
+    async fn wait_for_topics<E: Env>(&self, env: &E) {
+        while !self.prepared.load(Ordering::Relaxed) {
+            env.clock().sleep(RETRY).await;
+        }
     }
 
     fn now(&self) -> u64 {
@@ -110,6 +173,10 @@ impl Stage {
         self.witness.note(process, what);
     }
 
+    fn broken(&self, invariant: Invariant, evidence: String) {
+        self.witness.broken(Violation::new(invariant, evidence));
+    }
+
     fn client<E: Env>(&self, env: &E, name: &str) -> Client<E> {
         let options = ClientOptions {
             client_id: name.to_string(),
@@ -120,42 +187,27 @@ impl Stage {
         Client::new(env.clone(), options)
     }
 
+    /// After an error that a client passes over.
     async fn rest<E: Env>(&self, env: &E, process: &str, error: &CallError) {
         self.note(process, format!("is told: {error}"));
         self.add(process, What::Trouble { text: error.to_string() });
         env.clock().sleep(RETRY).await;
     }
+}
 
-    /// Looks up a topic until it is found.
-    async fn find<E: Env>(&self, client: &mut Client<E>, process: &str, name: &str) -> Topic {
-        let env = client.env().clone();
-        loop {
-            match client.topic(name).await {
-                Ok(topic) => return topic,
-                Err(error) => self.rest(&env, process, &error).await,
-            }
+/// The incarnations that one process has seen.
+#[derive(Default)]
+struct Sights(BTreeMap<Uuid, usize>);
+
+impl Sights {
+    /// Notes an incarnation when it is new here, or has grown.
+    fn note(&mut self, stage: &Stage, process: &str, topic: &Topic) {
+        let partitions = topic.leaders.len();
+        if self.0.insert(topic.id, partitions) == Some(partitions) {
+            return;
         }
-    }
-
-    fn sees(&self, process: &str, topic: &Topic) {
-        let (name, id) = (topic.name.clone(), topic.id.to_string());
-        let partitions = topic.leaders.len() as u32;
-        self.add(process, What::Topic { topic: told(topic), name, id, partitions });
-    }
-
-    fn expect(&self) {
-        for topic in &self.plan.topics {
-            let expected = Expected {
-                retention: false,
-                records_deleted: false,
-                deleted: false,
-                append_time: false,
-                batch_bytes_taken: 1 << 20,
-                batch_bytes_max: u32::MAX,
-                producers_expire: false,
-            };
-            self.add("plan", What::Expect { name: topic.name.clone(), expected });
-        }
+        let (name, id, partitions) = (topic.name.clone(), topic.id.to_string(), partitions as u32);
+        stage.add(process, What::Topic { topic: told(topic), name, id, partitions });
     }
 }
 

@@ -11,16 +11,16 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use clap::Args;
+use ottla::env::Env;
 use ottla::env::clock::Clock;
 use ottla::env::tokio::TokioEnv;
-use ottla::env::{Env, Task};
 
 use crate::check::Violation;
 use crate::commands::judge;
 use crate::history;
 use crate::plan::Plan;
 use crate::run::Kind;
-use crate::workload::{Stage, Witness, consume, last, produce};
+use crate::workload::{self, Role, Stage, Witness};
 
 /// What was begun must end within this once nothing is broken any more.
 const SETTLE_MAX: Duration = Duration::from_secs(120);
@@ -117,11 +117,9 @@ fn plan(arguments: &Arguments) -> Arc<Plan> {
 
 /// As in a simulated run: work, trouble, then peace, and a last reading.
 async fn perform(env: &TokioEnv, stage: &Arc<Stage>, arguments: &Arguments) -> io::Result<()> {
-    for index in 0..stage.plan.producers.len() {
-        stage.begins(&produce::name(index));
-        env.spawn("producer", produce::run(env.clone(), stage.clone(), index));
+    for role in workload::cast(&stage.plan) {
+        join(env, stage, role);
     }
-    let consumer = env.spawn("consumer", consume::run(env.clone(), stage.clone()));
     let kills = if arguments.kill.is_some() { arguments.kills } else { 0 };
     let pause = Duration::from_secs(arguments.seconds) / (kills + 1);
     for _ in 0..kills {
@@ -132,10 +130,13 @@ async fn perform(env: &TokioEnv, stage: &Arc<Stage>, arguments: &Arguments) -> i
     stage.heal();
     settle(env, stage).await?;
     kill(env, arguments).await?;
-    consumer.abort();
-    stage.begins(last::NAME);
-    env.spawn("last reader", last::run(env.clone(), stage.clone()));
+    join(env, stage, Role::LastReader);
     settle(env, stage).await
+}
+
+fn join(env: &TokioEnv, stage: &Arc<Stage>, role: Role) {
+    stage.begins(role);
+    env.spawn("client", workload::play(env.clone(), stage.clone(), role));
 }
 
 async fn kill(env: &TokioEnv, arguments: &Arguments) -> io::Result<()> {

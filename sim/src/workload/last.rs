@@ -1,74 +1,65 @@
-//! The last reader: every partition from end to end, for the record, when all is over.
+//! The last reader: every partition that there is, from end to end, for the record, when all is
+//! over.
 
-use std::sync::Arc;
-
-use ottla::client::fetch::{EARLIEST, LATEST};
-use ottla::client::{CallError, Client};
+use ottla::client::fetch::{EARLIEST, FetchOptions, LATEST, Wanted};
+use ottla::client::{CallError, Client, Topic};
 use ottla::env::Env;
 use ottla::types::Offset;
 
-use super::consume::{FETCH, batches};
-use super::record::names;
-use super::{Stage, told};
+use super::consume::take_down;
+use super::{Sights, Stage, told};
 use crate::history::What;
 
-pub const NAME: &str = "last-reader";
+/// An answer must fit through the narrowest link before its client gives up.
+const FETCH: FetchOptions = FetchOptions { wait_ms_max: 100, bytes_min: 1, bytes_max: 64 << 10 };
 
-pub async fn run<E: Env>(env: E, stage: Arc<Stage>) {
-    let mut client = stage.client(&env, NAME);
-    let mut standing = vec![];
-    for planned in &stage.plan.topics {
-        let topic = stage.find(&mut client, NAME, &planned.name).await;
-        stage.sees(NAME, &topic);
-        standing.push(told(&topic));
-        for partition in 0..planned.partitions {
-            let mut position = None;
+pub async fn run<E: Env>(env: &E, stage: &Stage, name: &str) {
+    let mut client = stage.client(env, name);
+    let ours = |topic: &Topic| stage.plan.topics.iter().any(|ours| ours.name == topic.name);
+    let topics = loop {
+        match client.topics().await {
+            // A broker that was recorded may have others.
+            Ok(topics) => break topics.into_iter().filter(ours).collect::<Vec<_>>(),
+            Err(error) => stage.rest(env, name, &error).await,
+        }
+    };
+    let mut sights = Sights::default();
+    for topic in &topics {
+        sights.note(stage, name, topic);
+        for partition in 0..topic.leaders.len() as u32 {
+            let mut position = Offset(0);
             while let Err(error) =
-                read_rest(&stage, &mut client, &planned.name, partition, &mut position).await
+                read_rest(stage, name, &mut client, topic, partition, &mut position).await
             {
-                stage.rest(&env, NAME, &error).await;
+                stage.rest(env, name, &error).await;
             }
         }
     }
-    stage.add(NAME, What::Standing { topics: standing });
-    stage.ends(NAME);
+    stage.add(name, What::Standing { topics: topics.iter().map(told).collect() });
 }
 
 /// Goes on from `position` to the end.
 async fn read_rest<E: Env>(
     stage: &Stage,
-    client: &mut Client<E>,
     name: &str,
+    client: &mut Client<E>,
+    topic: &Topic,
     partition: u32,
-    position: &mut Option<Offset>,
+    position: &mut Offset,
 ) -> Result<(), CallError> {
-    let topic = client.topic(name).await?;
+    // Perhaps somebody else leads by now.
+    let topic = client.topic(&topic.name).await?;
     let start = client.offset_at(&topic, partition, EARLIEST).await?.ok_or(CallError::Missing)?;
     let end = client.offset_at(&topic, partition, LATEST).await?.ok_or(CallError::Missing)?;
     let (start, end) = (start.offset, end.offset);
-    let mut at = position.unwrap_or(start);
-    while at < end {
+    *position = start.max(*position);
+    while *position < end {
         let asked = stage.now();
-        let fetched = client.fetch(&topic, partition, at, &FETCH).await?;
-        for batch in batches(stage, &fetched, &topic, partition, at) {
-            let (base, records) = names(&batch, at);
-            at = batch.header().next_offset();
-            *position = Some(at);
-            let read = What::Read {
-                topic: told(&topic),
-                partition,
-                session: 0,
-                base,
-                records,
-                append_ms: None,
-                high_watermark: fetched.high_watermark.0,
-                asked,
-                last: true,
-            };
-            stage.add(NAME, read);
-        }
+        let fetched = client.fetch(&topic, partition, *position, &FETCH).await?;
+        let wanted = Wanted::new(&topic, partition, *position);
+        *position = take_down(stage, name, &topic, &wanted, &fetched, asked, None);
     }
     let (topic, start, end) = (told(&topic), start.0, end.0);
-    stage.add(NAME, What::Bounds { topic, partition, start, end });
+    stage.add(name, What::Bounds { topic, partition, start, end });
     Ok(())
 }

@@ -163,6 +163,8 @@ impl Batches {
             self.durable = self.durable.saturating_sub(1);
             self.settled = self.settled.saturating_sub(1);
         }
+        // The last one stays in mind, and need not be on the disk.
+        self.durable = self.durable.max(self.list.partition_point(|batch| batch.end <= start));
     }
 }
 
