@@ -9,7 +9,7 @@ use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Mutex;
 
-use ottla::env::probe::Event;
+use ottla::env::probe::{Cause, Event};
 use ottla::types::{Offset, Uuid};
 
 use self::canon::Canon;
@@ -97,7 +97,7 @@ impl Ghost {
             }
             let look = |volume: &Volume| {
                 batches.sweep(*log, volume, dir, *start)?;
-                indexes::check(*log, batches, volume, dir)
+                indexes::check(*log, batches, (volume, dir), *start)
             };
             let disk = world.disk(log.node);
             raise(world, log.node, disk.with_volume(look));
@@ -170,7 +170,8 @@ impl State {
             Event::OutOfSequence { sent, .. } => sequences.refused(log, sent)?,
             Event::ProducersKnown { producers, .. } => {
                 sequences.told(log, producers)?;
-                disk.with_volume(|v| indexes::check(log, &replica.batches, v, &replica.dir))?;
+                let Replica { batches, dir, start, .. } = replica;
+                disk.with_volume(|v| indexes::check(log, batches, (v, dir), *start))?;
             }
             Event::Durable { end, .. } => disk.with_volume(|v| replica.durable(v, *end))?,
             Event::HighWatermark { offset, .. } => self.high_watermark(disk, log, *offset)?,
@@ -192,6 +193,9 @@ impl State {
                 let moved = Move { log, from, to: *start, high_watermark, cause };
                 disk.with_volume(|v| moved.check(&replica.batches, v, &replica.dir))?;
                 replica.start = *start;
+                if let Cause::Retention { first, .. } = cause {
+                    replica.batches.forget_before(*first);
+                }
                 if log.topic == Uuid::METADATA_TOPIC {
                     disk.with_volume(|v| metadata::check_start(v, &replica.dir, *start))?;
                 }

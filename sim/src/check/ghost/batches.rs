@@ -114,13 +114,16 @@ impl Batches {
             return broken(I42, evidence);
         }
         let lost = self.list.split_off(cut).into();
+        self.forget_before(start);
         let first = self.list.front().map_or(Offset(i64::MAX), |batch| batch.base);
         if first > start && end > start {
             self.list = read_all(volume, dir, start);
             self.settled = 0;
         }
         let unsettled = self.settled.min(self.list.len());
-        self.check(log, volume, dir, unsettled, View::Cache)?;
+        let is_left = |batch: &&Batch| batch.end > start;
+        self.check(log, volume, dir, self.ends_of_segments(unsettled).filter(is_left))?;
+        self.check(log, volume, dir, self.list.range(unsettled..).filter(is_left))?;
         while let Some(next) = self.end().filter(|next| *next < end) {
             let Some(batch) = self.next(volume, dir, next) else { break };
             self.list.push_back(batch);
@@ -132,19 +135,34 @@ impl Batches {
         }
         self.durable = self.durable.min(unsettled);
         self.settled = self.list.len();
-        self.forget_before(start);
         Ok(lost)
     }
 
     /// Compares all of it once more.
     pub fn sweep(&self, log: Log, volume: &Volume, dir: &Path, start: Offset) -> Verdict {
         let first = self.list.partition_point(|batch| batch.end <= start);
-        self.check(log, volume, dir, first, View::Cache)
+        self.check(log, volume, dir, self.list.range(first..))
     }
 
-    fn check(&self, log: Log, volume: &Volume, dir: &Path, from: usize, view: View) -> Verdict {
-        for batch in self.list.range(from..) {
-            if !batch.is_in(volume, view, dir) {
+    /// Of the first `count` batches, the last of each segment: where they are, the segment is whole.
+    fn ends_of_segments(&self, count: usize) -> impl Iterator<Item = &Batch> {
+        let next = self.list.iter().skip(1).map(Some).chain([None]);
+        let ends = self.list.iter().zip(next).take(count);
+        let is_last = |(batch, next): &(&Batch, Option<&Batch>)| {
+            next.is_none_or(|next| next.segment != batch.segment)
+        };
+        ends.filter(is_last).map(|(batch, _)| batch)
+    }
+
+    fn check<'a>(
+        &self,
+        log: Log,
+        volume: &Volume,
+        dir: &Path,
+        batches: impl Iterator<Item = &'a Batch>,
+    ) -> Verdict {
+        for batch in batches {
+            if !batch.is_in(volume, View::Cache, dir) {
                 let Batch { base, segment, position, .. } = batch;
                 let evidence = format!(
                     "{log} holds something else than was written at offset {base} (segment \
@@ -157,7 +175,7 @@ impl Batches {
     }
 
     /// The last batch stays: what follows it is found by it.
-    fn forget_before(&mut self, start: Offset) {
+    pub fn forget_before(&mut self, start: Offset) {
         while self.list.len() > 1 && self.list[0].end <= start {
             self.list.pop_front();
             self.durable = self.durable.saturating_sub(1);

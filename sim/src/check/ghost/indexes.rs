@@ -15,14 +15,20 @@ use super::{Log, Verdict, broken};
 use crate::check::Invariant::I48;
 use crate::disk::volume::Volume;
 
-pub fn check(log: Log, batches: &Batches, volume: &Volume, dir: &Path) -> Verdict {
+/// Segments that end at or before `start` may be gone.
+pub fn check(
+    log: Log,
+    batches: &Batches,
+    (volume, dir): (&Volume, &Path),
+    start: Offset,
+) -> Verdict {
     let all: Vec<&Batch> = batches.iter().collect();
     let segments = all.chunk_by(|one, next| one.segment == next.segment);
     let count = segments.clone().count();
     for (n, segment) in segments.enumerate() {
         let base = segment[0].segment;
         // One whose first batches are forgotten was looked at before.
-        if segment[0].position > 0 {
+        if segment[0].position > 0 || segment[segment.len() - 1].end <= start {
             continue;
         }
         let bytes = |ending: &str| {

@@ -255,6 +255,31 @@ fn bytes_that_change_are_caught() {
 }
 
 #[test]
+fn a_closed_segment_that_lost_its_end_is_caught() {
+    let mut log = Bench::new();
+    log.append(0).unwrap();
+    log.append(2).unwrap();
+    log.sync();
+    log.recovered(0, 4).unwrap();
+    log.recovered(0, 4).unwrap();
+    let ino = log.volume.find(&segment()).unwrap();
+    log.volume.betray(ino);
+    assert_eq!(broke(log.recovered(0, 4)), Some(I42));
+}
+
+#[test]
+fn segments_that_retention_took_are_not_missed() {
+    let mut log = Bench::new();
+    log.append(0).unwrap();
+    log.append(2).unwrap();
+    log.sync();
+    log.durable(4).unwrap();
+    log.replica.start = Offset(4);
+    log.volume.remove(&segment()).unwrap();
+    log.recovered(4, 4).unwrap();
+}
+
+#[test]
 fn deleted_records_that_come_back_are_caught() {
     let mut log = Bench::new();
     for base in [0, 2, 4] {
