@@ -133,7 +133,8 @@ impl Batches {
             let evidence = format!("{log} was recovered to {end}; its batches end at {known}");
             return broken(I42, evidence);
         }
-        self.durable = self.durable.min(unsettled);
+        let gone = self.list.partition_point(|batch| batch.end <= start);
+        self.durable = self.durable.min(unsettled).max(gone);
         self.settled = self.list.len();
         Ok(lost)
     }
