@@ -42,10 +42,10 @@ pub fn nodes(source: &Source, places: &[String]) -> Vec<Node> {
         };
         match &entry.what {
             What::Start { incarnation } => node.start(at, end, *incarnation),
-            What::Kill(how) => node.end(at, &format!("killed: {how}")),
-            What::Exit(exit) => node.end(at, &format!("ended by itself: {exit:?}")),
-            What::Pause => node.pauses.push((at, end)),
-            What::Resume => node.resume(at),
+            What::Kill(how) => node.end(at, end, &format!("killed: {how}")),
+            What::Exit(exit) => node.end(at, end, &format!("ended by itself: {exit:?}")),
+            What::Pause => node.pause(at, end),
+            What::Resume => node.resume(at, end),
             What::Probe(Event::Recovered { topic, partition, start, end, .. }) => {
                 let log = super::series::name(source, *topic, *partition);
                 node.marks.push((at, format!("{log} recovered from {start} to {end}")));
@@ -74,7 +74,7 @@ impl Node {
         self.lives.push((at, end, format!("process {incarnation}")));
     }
 
-    fn end(&mut self, at: u64, why: &str) {
+    fn end(&mut self, at: u64, end: u64, why: &str) {
         if let Some((from, until, words)) = self.lives.last_mut()
             && !words.contains(", ")
         {
@@ -82,12 +82,19 @@ impl Node {
             *until = at;
             *words = format!("{words}, lived {lived:.3} s, {why}");
         }
-        self.resume(at);
+        self.resume(at, end);
     }
 
-    fn resume(&mut self, at: u64) {
-        if let Some((_, until)) = self.pauses.last_mut() {
-            *until = at.min(*until);
+    /// One that lasts is not begun again.
+    fn pause(&mut self, at: u64, end: u64) {
+        if self.pauses.last().is_none_or(|(_, until)| *until < end) {
+            self.pauses.push((at, end));
+        }
+    }
+
+    fn resume(&mut self, at: u64, end: u64) {
+        if let Some((_, until)) = self.pauses.last_mut().filter(|(_, until)| *until == end) {
+            *until = at;
         }
     }
 }

@@ -72,7 +72,7 @@ pub fn series(source: &Source) -> Vec<Series> {
 /// What an event says of log end, durable end and high watermark.
 fn values(event: &Event) -> [Option<Offset>; 3] {
     match event {
-        Event::Recovered { start, end, .. } => [Some(*end), Some(*end), Some(*start)],
+        Event::Recovered { end, .. } => [Some(*end), Some(*end), None],
         Event::Appended { end, .. } => [Some(*end), None, None],
         Event::Durable { end, .. } => [None, Some(*end), None],
         Event::HighWatermark { offset, .. } => [None, None, Some(*offset)],
