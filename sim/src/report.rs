@@ -228,7 +228,10 @@ fn summary(source: &Source) -> Vec<String> {
     let lasts = plan.lasts_ms as f64 / 1000.0;
     vec![
         format!("{} over {}.", who.join(", "), topics.join(", ")),
-        format!("Faults for {lasts} s: {struck}. Then everything heals."),
+        match report.simulated_ms < plan.lasts_ms {
+            true => format!("Faults were to strike for {lasts} s. Those that did: {struck}."),
+            false => format!("Faults for {lasts} s: {struck}. Then everything healed."),
+        },
     ]
 }
 

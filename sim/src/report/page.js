@@ -39,7 +39,7 @@ const hue = turn => `oklch(${color("fault-light")} ${color("fault-chroma")} ${Ma
 /// Red is left to the violation.
 const classColor = index => hue(55 + index / RUN.classes.length * 300);
 const placeColor = index => (RUN.places[index].startsWith("broker") ? color("ink") : hue(75 + index * 47));
-const kindColor = kind => color(["ink", "bad", "watermark", "start", "read", "other"][kind] ?? "other");
+const kindColor = kind => color(["ink", "bad", "high-watermark", "start", "read", "other"][kind] ?? "other");
 
 // Head, legend and plan.
 
