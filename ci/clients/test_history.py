@@ -1,6 +1,7 @@
 """The simulator's clients on a real broker: what they were told is recorded, and judged by the simulator's checkers."""
 
 import os
+import random
 import shlex
 import signal
 import subprocess
@@ -31,8 +32,9 @@ def sim():
 
 
 def record_and_judge(sim, broker, tmp_path, recording=(), judging=()):
-    history = tmp_path / "history.jsonl"
-    sim("record", "--address", broker.address, "--seconds", SECONDS, "--to", history, *recording)
+    history, seed = tmp_path / "history.jsonl", random.randrange(2**32)
+    print("seed", seed)
+    sim("record", "--address", broker.address, "--seconds", SECONDS, "--seed", seed, "--to", history, *recording)
     excuses = KAFKA_EXCUSES if broker.kind == "kafka" else []
     print(sim("judge", history, *judging, *excuses))
 
@@ -66,3 +68,8 @@ def test_a_broker_that_is_killed(sim, new_broker, killer, tmp_path):
 
 def test_a_real_kafka(sim, java, new_broker, tmp_path):
     record_and_judge(sim, new_broker(kind="kafka").start(), tmp_path, judging=["--calm"])
+
+
+def test_a_real_kafka_that_is_killed(sim, java, new_broker, killer, tmp_path):
+    broker = new_broker(kind="kafka").start()
+    record_and_judge(sim, broker, tmp_path, recording=["--kill", killer(broker), "--kills", 2])
