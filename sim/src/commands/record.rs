@@ -25,6 +25,9 @@ use crate::workload::{self, Role, Stage, Witness};
 /// What was begun must end within this once nothing is broken any more.
 const SETTLE_MAX: Duration = Duration::from_secs(120);
 
+/// Plans are drawn for simulated minutes; real ones hold so many times as much.
+const HURRY: u64 = 10;
+
 #[derive(Args, Clone)]
 pub struct Arguments {
     /// Where the broker is: HOST:PORT
@@ -101,9 +104,10 @@ fn recorded(arguments: &Arguments) -> io::Result<Option<Violation>> {
     Ok(broken.lock().expect("nobody panics with it").take())
 }
 
-/// The clients' part of a plan, under names that no other recording has used.
+/// The clients' part of a plan, in a hurry, under names that no other recording has used.
 fn plan(arguments: &Arguments) -> Arc<Plan> {
-    let mut plan = Plan::draw(arguments.seed, arguments.seconds * 1000);
+    let mut plan = Plan::draw(arguments.seed, arguments.seconds * 1000 * HURRY);
+    hurry(&mut plan);
     let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
     let now_ms = now.map_or(0, |now| now.as_millis());
     for topic in &mut plan.topics {
@@ -113,6 +117,17 @@ fn plan(arguments: &Arguments) -> Arc<Plan> {
     plan.brokers.iter_mut().for_each(|broker| broker.options.clear());
     plan.faults.clear();
     Arc::new(plan)
+}
+
+fn hurry(plan: &mut Plan) {
+    let producers = plan.producers.iter_mut().flat_map(|it| &mut it.bursts);
+    producers.for_each(|burst| burst.after_ms /= HURRY);
+    let consumers = plan.consumers.iter_mut().flat_map(|it| &mut it.turns);
+    consumers.for_each(|turn| turn.at_ms /= HURRY);
+    let admins = plan.admins.iter_mut().flat_map(|it| &mut it.steps);
+    admins.for_each(|step| step.after_ms /= HURRY);
+    let peers = plan.peers.iter_mut().flat_map(|it| &mut it.visits);
+    peers.for_each(|visit| visit.after_ms /= HURRY);
 }
 
 /// As in a simulated run: work, trouble, then peace, and a last reading.

@@ -329,6 +329,15 @@ mod tests {
     }
 
     #[test]
+    fn requests_that_overlap_may_come_in_either_order() {
+        let both = || Story::begin().ask("a", create()).ask("b", describe());
+        let told = |story: Story| story.answer_to(1, "a", Answer::Created { topic: id(1) });
+        told(both().answer_to(2, "b", topic(1, 1))).log(&[]).passes();
+        told(both().denied("b", UNKNOWN_TOPIC)).log(&[]).passes();
+        told(both().answer_to(2, "b", topic(2, 1))).log(&[]).breaks(I38);
+    }
+
+    #[test]
     fn an_id_never_comes_back() {
         let again = |number| {
             let story = created(1).ask("b", delete()).answer("b", Answer::Done).ask("b", create());
