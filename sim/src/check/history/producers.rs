@@ -58,7 +58,10 @@ fn known_again(
         return Ok(false);
     };
     let may_be_lost = batch.acks == 1 && rules.power_failed;
-    if !batch.once || may_be_lost {
+    // Of records that were deleted nobody need remember the producer.
+    let deleted = tables.never_deleted(&tables.logs[batch.log]).unwrap_or(i64::MAX);
+    let is_deleted = first.unwrap_or(0) + (batch.records.len() as i64) <= deleted;
+    if !batch.once || may_be_lost || is_deleted {
         return Ok(false);
     }
     let answered_otherwise = code == OK

@@ -95,7 +95,9 @@ pub fn check(
     index: usize,
     shown: &[Shown],
 ) -> Result<Vec<Copy>, Violation> {
-    let judge = Judge { tables, rules, log: &tables.logs[index], shown };
+    let log = &tables.logs[index];
+    let deleted = tables.never_deleted(log).unwrap_or(i64::MAX);
+    let judge = Judge { tables, rules, log, shown, deleted };
     let copies = judge.copies(index)?;
     for copy in &copies {
         judge.is_whole(copy)?;
@@ -114,6 +116,9 @@ struct Judge<'a> {
     rules: &'a Rules,
     log: &'a Log<'a>,
     shown: &'a [Shown],
+    /// Below this nothing need be there any more. A producer whose batches are all gone may be
+    /// forgotten, and then a batch that comes once more is a new one.
+    deleted: i64,
 }
 
 impl Judge<'_> {
@@ -202,7 +207,9 @@ impl Judge<'_> {
             (false, 0) => usize::MAX,
             (false, attempts) => attempts as usize,
         };
-        if copies.len() > copies_max {
+        let end = |copy: &Copy| copy.base + batch.records.len() as i64;
+        let there = copies.iter().filter(|copy| !batch.once || end(copy) > self.deleted);
+        if there.count() > copies_max {
             let evidence = format!("{batch} may be there {copies_max} times and is at {}", bases());
             return self.fail(I17, evidence);
         }
@@ -229,7 +236,8 @@ impl Judge<'_> {
             }
             return Ok(());
         };
-        if copies.contains(&base) || self.may_be_lost(batch) {
+        let is_deleted = base + len <= self.deleted && !copies.is_empty();
+        if copies.contains(&base) || is_deleted || self.may_be_lost(batch) {
             return Ok(());
         }
         if let Some(there) = copies.first()
@@ -395,5 +403,14 @@ mod tests {
         sent().acknowledged(1, 2).read(0, &[1, 2]).log_from(1, &[2, 3]).passes();
         sent().acknowledged(1, 2).log_from(3, &[]).passes();
         sent().acknowledged(1, 2).log_from(1, &[3, 2]).breaks(I6);
+    }
+
+    #[test]
+    fn a_producer_whose_batches_were_deleted_may_be_forgotten() {
+        let story = || Story::expecting(|expected| expected.retention = true);
+        let sent = || story().send(0, &[1]).acknowledged(0, 0).read(0, &[1]).send(1, &[2]);
+        sent().acknowledged(1, 1).log_from(1, &[2, 1]).passes();
+        sent().acknowledged(1, 1).log_from(0, &[1, 2, 1]).breaks(I17);
+        sent().acknowledged(1, 1).log_from(1, &[2, 1, 1]).breaks(I17);
     }
 }
