@@ -35,8 +35,9 @@ const SETTLE_MAX: Duration = Duration::from_secs(90);
 /// A second. On a narrower link a sound request may take longer than its client waits.
 const CALM_BYTES: u64 = 1 << 20;
 
-/// How long a broker may take to let go of clients that are gone.
-const REST: Duration = Duration::from_secs(10);
+/// How long a broker may take to let go of clients that are gone, and of the files of segments that
+/// were deleted: they wait for the next checkpoint, which comes once a minute.
+const REST: Duration = Duration::from_secs(70);
 
 const STACK_BYTES: usize = 16 << 20;
 
