@@ -47,6 +47,8 @@ pub struct ProducerOptions {
     pub retry_ms: u64,
     /// When to give up on a batch.
     pub delivery_ms_max: u64,
+    /// Of the first batch to a partition in a new identity: a broker takes any.
+    pub first_sequence: i32,
 }
 
 impl Default for ProducerOptions {
@@ -59,6 +61,7 @@ impl Default for ProducerOptions {
             attempts_max: u32::MAX,
             retry_ms: 100,
             delivery_ms_max: 120_000,
+            first_sequence: 0,
         }
     }
 }
@@ -113,6 +116,12 @@ impl<E: Env> Producer<E> {
         Ok(self.identity)
     }
 
+    /// Goes on in the next epoch of its identity: no broker takes what was sealed before.
+    pub fn raise_epoch(&mut self) {
+        self.sequences.clear();
+        self.identity = self.identity.and_then(|(id, epoch)| Some((id, epoch.checked_add(1)?)));
+    }
+
     /// Makes a batch for `topic`, with the sequence that is next. It must be delivered, or those
     /// behind it are out of order.
     pub fn seal(&mut self, topic: &Topic, partition: u32, records: Vec<NewRecord>) -> Parcel {
@@ -123,7 +132,9 @@ impl<E: Env> Producer<E> {
         let compression = self.options.compression;
         let mut options = BatchOptions { compression, ..BatchOptions::default() };
         if let Some((id, epoch)) = self.identity {
-            let next = self.sequences.entry((topic.id, partition)).or_default();
+            // An epoch that was raised begins anew.
+            let first = if epoch == 0 { self.options.first_sequence } else { 0 };
+            let next = self.sequences.entry((topic.id, partition)).or_insert(first);
             options.producer = Some(Origin { id, epoch, base_sequence: *next });
             *next = sequence_plus(*next, records.len() as u32);
         }

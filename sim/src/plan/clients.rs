@@ -43,6 +43,9 @@ pub struct ProducerPlan {
     /// gzip, snappy, lz4, zstd or none.
     pub compression: String,
     pub shape: Shape,
+    /// Of its first batch to each partition: those near 2^31 wrap.
+    #[serde(default)]
+    pub first_sequence: i32,
     pub bursts: Vec<Burst>,
 }
 
@@ -71,6 +74,9 @@ pub struct Burst {
     /// Then the last batch but so many that was acknowledged is sent once more: 1 is the last.
     #[serde(default)]
     pub resend: u32,
+    /// Then it goes on in a new epoch; what is sent once more later is of an old one.
+    #[serde(default)]
+    pub renew: bool,
 }
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]

@@ -25,7 +25,8 @@ const DELIVERY_MS_MAX: u64 = 60_000;
 const KEPT: usize = 8;
 
 /// What every broker takes that is well.
-const LAST: Burst = Burst { after_ms: 0, batches: vec![], value_bytes: 20, resend: 0 };
+const LAST: Burst =
+    Burst { after_ms: 0, batches: vec![], value_bytes: 20, resend: 0, renew: false };
 
 pub async fn run<E: Env>(env: &E, stage: &Stage, name: &str, index: usize) {
     stage.wait_for_topics(env).await;
@@ -39,6 +40,9 @@ pub async fn run<E: Env>(env: &E, stage: &Stage, name: &str, index: usize) {
         if let Some(topic) = work.find_topic().await {
             work.send(&topic, burst).await;
             work.send_again(burst.resend).await;
+            if burst.renew {
+                work.producer.raise_epoch();
+            }
         }
     }
     while !stage.is_healed() {
@@ -76,6 +80,7 @@ impl<'a, E: Env> Work<'a, E> {
             attempts_max: if ours.retries { u32::MAX } else { 1 },
             retry_ms: RETRY.as_millis() as u64,
             delivery_ms_max: ours.delivery_ms,
+            first_sequence: ours.first_sequence,
         };
         let (seed, shape) = (stage.plan.seed, ours.shape);
         Work {

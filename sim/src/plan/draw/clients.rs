@@ -204,6 +204,10 @@ fn producer(chance: &mut Chance, plan: &Plan, reliable: bool, each: u64) -> Prod
             Shape::Tombstone,
             Shape::Headers,
         ]),
+        first_sequence: match chance.happens(0.2) {
+            true => i32::MAX - chance.between(0..100) as i32,
+            false => 0,
+        },
         bursts: bursts(chance, plan, topic, idempotent, each),
     }
 }
@@ -243,7 +247,8 @@ fn bursts(
         // Twice as long as that or no time at all: in the long run as many as were drawn.
         let after_ms = chance.between(1..2 * records * 60_000 / each + 2);
         at_ms += after_ms;
-        bursts.push(Burst { after_ms, batches, value_bytes, resend });
+        let renew = idempotent && chance.happens(0.05);
+        bursts.push(Burst { after_ms, batches, value_bytes, resend, renew });
     }
     bursts
 }
