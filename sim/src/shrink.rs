@@ -28,8 +28,16 @@ const MAPS: &[&str] = &["options", "configs", "changes"];
 const NAMES: &[&str] = &["format", "seed", "at_ms", "broker", "host", "from", "to"];
 
 /// Numbers that would be too small for any broker: how wide the world is, how patient clients are.
-const NEEDS: &[&str] =
-    &["link", "temper", "disk_bytes", "delivery_ms", "wait_ms", "bytes_max", "bytes_per_second"];
+const NEEDS: &[&str] = &[
+    "link",
+    "temper",
+    "disk_bytes",
+    "delivery_ms",
+    "wait_ms",
+    "pause_ms",
+    "bytes_max",
+    "bytes_per_second",
+];
 
 /// Numbers that mean nothing below one.
 const COUNTS: &[&str] = &["partitions", "in_flight", "slowness", "batches"];

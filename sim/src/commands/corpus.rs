@@ -121,6 +121,13 @@ mod tests {
     use super::*;
 
     #[test]
+    fn every_case_of_the_corpus_can_be_read() {
+        let dir = Path::new(env!("CARGO_MANIFEST_DIR")).join("corpus");
+        let cases = cases(&dir).unwrap_or_else(|error| panic!("{error}"));
+        assert!(!cases.is_empty());
+    }
+
+    #[test]
     fn a_case_of_an_older_format_or_without_its_story_is_refused() {
         let case = |plan: Plan| Case {
             bug: "It lost a record.".to_string(),

@@ -44,7 +44,7 @@ pub fn shrink(arguments: &Arguments) -> i32 {
     let value = json!(plan);
     let mut court = Court {
         sign: sign_of(failure),
-        limit: Duration::from_secs(5) + begun.elapsed() * 4,
+        limit: Duration::from_secs(2) + begun.elapsed() * 2,
         until: begun + Duration::from_secs(arguments.minutes * 60),
         jobs: arguments.jobs,
         runs: AtomicUsize::new(0),
