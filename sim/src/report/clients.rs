@@ -145,20 +145,11 @@ impl Client {
     }
 }
 
-/// The node that a process runs on: of the same name, or with the same number.
+/// The node that a process runs on has its name.
 fn node_of(source: &Source, process: &str) -> Option<String> {
-    let numbered = process.rsplit_once('-').map(|(_, number)| format!("client-{number}"));
-    let names = [
-        Some(process.to_string()),
-        numbered,
-        process.strip_prefix("last-").map(|_| "last".to_string()),
-    ];
-    let started = |name: &String| {
-        source.trace.iter().any(|entry| {
-            *entry.place == **name && matches!(entry.what, crate::trace::What::Start { .. })
-        })
-    };
-    names.into_iter().flatten().find(started)
+    let mut starts =
+        source.trace.iter().filter(|entry| matches!(entry.what, crate::trace::What::Start { .. }));
+    starts.any(|entry| *entry.place == *process).then(|| process.to_string())
 }
 
 fn step(what: &What) -> Option<Step> {

@@ -12,7 +12,7 @@ use crate::trace::What;
 /// Points of a line; more cannot be seen.
 const POINTS_MAX: usize = 6000;
 
-/// Logs that get a lane, those that moved most.
+/// Logs that get a lane, those that moved most. One that stayed empty gets none.
 const SERIES_MAX: usize = 24;
 
 /// One log on one node.
@@ -54,7 +54,10 @@ pub fn series(source: &Source) -> Vec<Series> {
             _ => {}
         }
     }
-    let mut busiest: Vec<_> = logs.into_iter().collect();
+    // Topics come and go by the dozen, and most of their logs stay as they were.
+    let moved =
+        |lines: &[Points; 3]| lines.iter().flatten().any(|(_, value)| value.is_some_and(|v| v > 0));
+    let mut busiest: Vec<_> = logs.into_iter().filter(|(_, lines)| moved(lines)).collect();
     busiest.sort_by_key(|(_, lines)| std::cmp::Reverse(lines[0].len()));
     busiest.truncate(SERIES_MAX);
     let mut series: Vec<Series> = busiest
