@@ -5,6 +5,7 @@ import random
 import shlex
 import signal
 import subprocess
+import time
 
 import pytest
 
@@ -41,19 +42,24 @@ def record_and_judge(sim, broker, tmp_path, recording=(), judging=()):
 
 @pytest.fixture
 def killer():
-    """Makes a shell command that ends a broker with kill -9 and starts it again in its place."""
-    pids = []
+    """Keeps a broker running, whatever ends it, and makes the shell command that does."""
+    kept = []
 
     def make(broker):
-        pid, script = broker.directory / "pid", broker.directory / "kill-and-start"
-        pid.write_text(str(broker.process.pid))
-        pids.append(pid)
+        broker.kill()
+        pid = broker.directory / "pid"
         command = shlex.join(map(str, broker.command()))
-        script.write_text(f"kill -9 $(cat {pid})\n{command} >>{broker.log} 2>&1 </dev/null &\necho $! >{pid}\n")
-        return f"sh {script}"
+        # Waited for, a process holds its port no more.
+        keep = f"while :; do {command} >>{broker.log} 2>&1 & echo $! >{pid}; wait $!; done"
+        kept.append((subprocess.Popen(["sh", "-c", keep], stdin=subprocess.DEVNULL), pid))
+        while not brokers.answers_metadata(broker.port):
+            time.sleep(0.01)
+        return f"kill -9 $(cat {pid})"
 
     yield make
-    for pid in pids:
+    for keeper, pid in kept:
+        keeper.kill()
+        keeper.wait()
         os.kill(int(pid.read_text()), signal.SIGKILL)
 
 

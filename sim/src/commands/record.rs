@@ -42,7 +42,7 @@ pub struct Arguments {
     /// The history, one JSON object a line
     #[arg(long, default_value = "history.jsonl")]
     to: PathBuf,
-    /// A shell command that kills the broker and starts it again, on the same address
+    /// A shell command that kills the broker. Something must start it again, on the same address
     #[arg(long)]
     kill: Option<String>,
     /// How often
