@@ -226,17 +226,21 @@ impl State {
         }
         self.forget_others(log, dir);
         let Watched { replica, sequences } = self.watched(log);
-        let (lost, snapshot) = disk.with_volume(|volume| {
-            let lost = replica.recovered(volume, dir, span, losses)?;
+        let (change, snapshot) = disk.with_volume(|volume| {
+            let change = replica.recovered(volume, dir, span, losses)?;
             files::check_epochs(volume, dir)?;
-            Ok::<_, Violation>((lost, image::newest_snapshot(volume, dir, *end)))
+            Ok::<_, Violation>((change, image::newest_snapshot(volume, dir, *end)))
         })?;
         epochs::recovered(log, epochs, &replica.batches, span)?;
-        sequences.rewind(&lost, &replica.batches);
+        sequences.rewind(&change.lost, &replica.batches);
+        change.found.iter().for_each(|batch| sequences.take(batch));
         sequences.recovered(log, producers, snapshot, *start)?;
-        if replica.relaxed {
-            self.canon(log).forfeit(*end);
+        let relaxed = replica.relaxed;
+        let canon = self.canon(log);
+        if relaxed {
+            canon.forfeit(*end);
         }
+        change.found.iter().try_for_each(|batch| canon.written(log, batch))?;
         Ok(())
     }
 

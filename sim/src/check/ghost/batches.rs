@@ -23,6 +23,14 @@ pub struct Batches {
     settled: usize,
 }
 
+/// How a log that was opened differs from what was known of it.
+#[derive(Default)]
+pub struct Change {
+    pub lost: Vec<Batch>,
+    /// Written by an append that failed, and there all the same.
+    pub found: Vec<Batch>,
+}
+
 impl Batches {
     pub fn iter(&self) -> impl DoubleEndedIterator<Item = &Batch> {
         self.list.iter()
@@ -100,20 +108,19 @@ impl Batches {
         }
     }
 
-    /// The log was opened again and holds `start` to `end`: all of that is as it was written. Says
-    /// what was lost.
+    /// The log was opened again and holds `start` to `end`: all of that is as it was written.
     pub fn recover(
         &mut self,
         log: Log,
         (volume, dir): (&Volume, &Path),
         (start, end): (Offset, Offset),
-    ) -> Result<Vec<Batch>, Violation> {
+    ) -> Result<Change, Violation> {
         let cut = self.list.partition_point(|batch| batch.end <= end);
         if self.list.get(cut).is_some_and(|batch| batch.base < end) {
             let evidence = format!("{log} was recovered to {end}, within a batch");
             return broken(I42, evidence);
         }
-        let lost = self.list.split_off(cut).into();
+        let mut change = Change { lost: self.list.split_off(cut).into(), found: vec![] };
         self.forget_before(start);
         let first = self.list.front().map_or(Offset(i64::MAX), |batch| batch.base);
         if first > start && end > start {
@@ -126,6 +133,7 @@ impl Batches {
         self.check(log, volume, dir, self.list.range(unsettled..).filter(is_left))?;
         while let Some(next) = self.end().filter(|next| *next < end) {
             let Some(batch) = self.next(volume, dir, next) else { break };
+            change.found.push(batch.clone());
             self.list.push_back(batch);
         }
         if self.end().is_some_and(|known| known != end && known > start) {
@@ -136,7 +144,7 @@ impl Batches {
         let gone = self.list.partition_point(|batch| batch.end <= start);
         self.durable = self.durable.min(unsettled).max(gone);
         self.settled = self.list.len();
-        Ok(lost)
+        Ok(change)
     }
 
     /// Compares all of it once more.

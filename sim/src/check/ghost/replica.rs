@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 
 use ottla::types::{LeaderEpoch, Offset};
 
-use super::batches::Batches;
+use super::batches::{Batches, Change};
 use super::image::Batch;
 use super::{Log, Verdict, broken};
 use crate::check::Invariant::{I5, I8, I9, I10, I37, I42, I46};
@@ -58,15 +58,14 @@ impl Replica {
         }
     }
 
-    /// The log was opened. Says which batches are lost: none that was durable, and with the power
-    /// on none at all.
+    /// The log was opened. None that was durable is lost, and with the power on none at all.
     pub fn recovered(
         &mut self,
         volume: &Volume,
         dir: &Path,
         (start, end): (Offset, Offset),
         power_losses: u64,
-    ) -> Result<Vec<Batch>, Violation> {
+    ) -> Result<Change, Violation> {
         let log = self.log;
         if self.deleted {
             return broken(I37, format!("{log} was opened again, and its topic was deleted"));
@@ -91,13 +90,13 @@ impl Replica {
         }
         self.begins(start)?;
         self.dir = dir.to_owned();
-        let lost = self.batches.recover(log, (volume, dir), (start, end))?;
+        let change = self.batches.recover(log, (volume, dir), (start, end))?;
         (self.start, self.end, self.high_watermark) = (start, end, start);
         self.acknowledged_end = acknowledged.min(end);
         // What recovery keeps counts as durable from then on.
         self.durable(volume, end)?;
         self.compared_end = self.compared_end.min(end);
-        Ok(lost)
+        Ok(change)
     }
 
     /// A log begins where it was said to begin, or before: what retention removes may come back.
@@ -202,6 +201,11 @@ impl Replica {
     }
 
     fn counted_end(&self) -> Offset {
-        if self.synced { self.durable_end } else { self.end }
+        match self.synced {
+            // What counted before the topic was told to sync still does.
+            true if self.relaxed => self.durable_end.max(self.high_watermark),
+            true => self.durable_end,
+            false => self.end,
+        }
     }
 }

@@ -44,7 +44,8 @@ impl Sequences {
         Ok(())
     }
 
-    fn take(&mut self, batch: &Batch) {
+    /// The batch is in the log, whoever was told so.
+    pub fn take(&mut self, batch: &Batch) {
         let Some(sent) = batch.sent.filter(|_| !batch.is_control) else { return };
         let fresh = || Known {
             epoch: sent.epoch,

@@ -111,8 +111,8 @@ impl Bench {
     fn recovered(&mut self, start: i64, end: i64) -> Result<usize, Violation> {
         let span = (Offset(start), Offset(end));
         let dir = Path::new(DIR);
-        let lost = self.replica.recovered(&self.volume, dir, span, self.losses)?;
-        Ok(lost.len())
+        let change = self.replica.recovered(&self.volume, dir, span, self.losses)?;
+        Ok(change.lost.len())
     }
 }
 
@@ -252,6 +252,16 @@ fn bytes_that_change_are_caught() {
     let sweep = log.replica.batches.sweep(LOG, &log.volume, Path::new(DIR), Offset(0));
     assert_eq!(broke(sweep), Some(I42));
     assert_eq!(broke(log.recovered(0, 2)), Some(I42));
+}
+
+#[test]
+fn an_append_that_failed_may_be_found_later() {
+    let mut log = Bench::new();
+    log.append(0).unwrap();
+    log.write(2);
+    log.sync();
+    log.recovered(0, 4).unwrap();
+    log.append(4).unwrap();
 }
 
 #[test]
