@@ -88,8 +88,9 @@ impl<E: Env> Opening<'_, E> {
         if !whole || !at_point {
             return Ok(None);
         }
-        for (base, files) in closed {
-            if !files.has_indexes() {
+        for (n, (base, files)) in closed.iter().enumerate() {
+            let closed_late = !clean && n + 1 == closed.len() && loaded.base == recovery_point;
+            if closed_late || !files.has_indexes() {
                 self.rebuild_index(*base, report).await?;
             }
         }
@@ -129,8 +130,11 @@ impl<E: Env> Opening<'_, E> {
         let point = self.known.recovery_point;
         let trust = Trust { recovery_point: point, gaps: self.config.cleanup_compact };
         let first = all.partition_point(|(base, _)| *base <= point).saturating_sub(1);
-        for (base, files) in &all[..first] {
-            if !files.has_indexes() {
+        for (n, (base, files)) in all[..first].iter().enumerate() {
+            // One that ends at the recovery point may have been closed after the checkpoint, by an
+            // entry of its time index that was not synced.
+            let closed_late = n + 1 == first && all[first].0 == point;
+            if closed_late || !files.has_indexes() {
                 self.rebuild_index(*base, report).await?;
             }
         }
