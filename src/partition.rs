@@ -374,6 +374,10 @@ impl<E: Env> Partition<E> {
 }
 
 impl<E: Env> State<E> {
+    fn is_deleted(&self) -> bool {
+        matches!(self.gone, Some(Gone::Deleted))
+    }
+
     fn check_readable(&self, current: LeaderEpoch) -> Result<(), ReadRefused> {
         if let Some(gone) = &self.gone {
             return Err(gone.clone().into());
@@ -434,7 +438,9 @@ impl<E: Env> Dirty<E> for Partition<E> {
     }
 
     fn begin_sync(&self, round: &mut Round<FileOf<E>>) -> Option<Offset> {
-        self.lock().log.begin_sync(round)
+        let mut state = self.lock();
+        // Where the log was, another one may be.
+        if state.is_deleted() { None } else { state.log.begin_sync(round) }
     }
 
     fn on_synced(&self, end: Offset) {

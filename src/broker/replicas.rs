@@ -344,6 +344,7 @@ impl<E: Env> Broker<E> {
             let is_full = full.iter().any(|full| Arc::ptr_eq(full, &directory));
             // The room that they take is wanted.
             let delay = if is_full { Duration::ZERO } else { partition.file_delete_delay() };
+            let _names = directory.committer.change_names().await;
             match self.put_aside(&directory, &path, &name, Fate::Delete) {
                 Ok(aside) => self.remove_later(aside, delay),
                 Err(error) => error!(path = %path.display(), %error, "cannot delete a log"),

@@ -114,6 +114,7 @@ impl<E: Env> Broker<E> {
             if directory.committer.offline().is_some() {
                 return Done::Offline;
             }
+            let _names = directory.committer.hold_names().await;
             let (mut begun, mut members, mut failed) = (Vec::new(), Vec::new(), None);
             for Hosted { partition, .. } in some {
                 match begin(partition).map_err(WriteError::of_write) {

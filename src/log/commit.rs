@@ -19,7 +19,7 @@ use std::sync::{Arc, Mutex, MutexGuard, OnceLock};
 use std::task::Poll;
 use std::time::Duration;
 
-use tokio::sync::Notify;
+use tokio::sync::{Notify, RwLock, RwLockReadGuard, RwLockWriteGuard};
 use tracing::warn;
 
 use crate::env::clock::Clock;
@@ -90,6 +90,8 @@ struct Shared<E: Env> {
     directory: PathBuf,
     id: Uuid,
     queue: Mutex<Queue<E>>,
+    /// Held by who refers to logs by their names, alone by who changes those.
+    names: RwLock<()>,
     /// Wakes the loop when it is parked.
     work: Notify,
     offline: OnceLock<Arc<Offline>>,
@@ -177,6 +179,7 @@ impl<E: Env> Committer<E> {
                 closing: false,
                 ended: false,
             }),
+            names: RwLock::default(),
             work: Notify::new(),
             offline: OnceLock::new(),
             ended: Notify::new(),
@@ -253,6 +256,18 @@ impl<E: Env> Committer<E> {
         }
     }
 
+    /// No log's directory is renamed or removed while this is held. Rounds hold it; whoever writes
+    /// or renames files of a log does, unless nobody could delete that log meanwhile.
+    pub async fn hold_names(&self) -> RwLockReadGuard<'_, ()> {
+        self.shared.names.read().await
+    }
+
+    /// To rename or remove directories of logs: nobody is at work in them. A log must say that it
+    /// is gone before that, so that nobody begins again.
+    pub async fn change_names(&self) -> RwLockWriteGuard<'_, ()> {
+        self.shared.names.write().await
+    }
+
     /// Syncs all that is marked, now or for later, and ends the loop. `Err` when that failed.
     pub async fn close(&self) -> Result<(), Arc<Offline>> {
         self.shared.queue().closing = true;
@@ -275,6 +290,7 @@ async fn run<E: Env>(shared: Arc<Shared<E>>) {
     let mut covered: Vec<(Arc<dyn Dirty<E>>, Offset)> = Vec::new();
     while shared.wait().await {
         shared.pace().await;
+        let names = shared.names.read().await;
         std::mem::swap(&mut taken, &mut shared.queue().marked);
         for member in taken.drain(..) {
             member.mark().clear(QUEUED);
@@ -292,6 +308,7 @@ async fn run<E: Env>(shared: Arc<Shared<E>>) {
         }
         shared.rounds.fetch_add(1, Ordering::Relaxed);
         shared.members.fetch_add(covered.len() as u64, Ordering::Relaxed);
+        drop(names);
         round.files.clear();
         round.directories.clear();
         for (member, end) in covered.drain(..) {

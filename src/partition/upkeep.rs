@@ -54,6 +54,9 @@ impl<E: Env> Partition<E> {
     /// What has to be written so that recovery may start later. `None`: nothing new.
     pub fn begin_checkpoint(&self) -> io::Result<Option<Checkpoint<E>>> {
         let mut state = self.lock();
+        if state.is_deleted() {
+            return Ok(None);
+        }
         self.tell_producers(&state, None);
         state.log.begin_checkpoint()
     }
@@ -110,6 +113,7 @@ impl<E: Env> Partition<E> {
     /// Deletes the segments that are too old or too many. Says how many went.
     pub async fn retain(&self) -> io::Result<usize> {
         self.measure().await?;
+        let _names = self.committer.hold_names().await;
         let now_ms = self.env.clock().wall_ms();
         let (removal, start, cause) = {
             let mut state = self.lock();
