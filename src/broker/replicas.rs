@@ -128,7 +128,8 @@ impl<E: Env> Broker<E> {
         let name = LogName::new(&*topic.name, index);
         let place = places.remove(&name).unwrap_or_else(|| {
             let directory = self.directory_for(partition, logs);
-            Place { directory, clean: true }
+            // New, or it could not be opened before: then it is as the last crash left it.
+            Place { directory, clean: false }
         });
         let config = topic_config(&self.settings(), image, &topic.name);
         Some(Opening { topic: topic.clone(), index, place, config })

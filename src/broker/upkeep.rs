@@ -132,6 +132,8 @@ impl<E: Env> Broker<E> {
                 Some(error) => Err(error),
             };
             match done {
+                // Its own syncs may have found clean what a failed one left.
+                Ok(_) if directory.committer.offline().is_some() => return Done::Offline,
                 Ok(done) => {
                     let each = members.into_iter().zip(done);
                     each.for_each(|(partition, done)| partition.on_checkpointed(done));

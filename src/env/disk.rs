@@ -8,6 +8,7 @@
 //!    `sync_all`). A rename replaces its target atomically.
 //! 4. A file whose `sync` failed may have lost pages that still read back. Retrying could report
 //!    success for lost pages (fsyncgate), so nobody retries: the directory goes offline.
+//!    Reading back proves nothing either, until `evict` was called.
 //! 5. Any call may fail, with no space, or stall. A failed write may have been carried out in part.
 //!
 //! The calls that are not `async` touch the kernel's caches and return in microseconds on a warm
@@ -78,6 +79,12 @@ pub trait File: Clone + Send + Sync + 'static {
 
     /// Waits for the device when it must. Short only at the end of the file.
     fn read_at(&self, at: u64, len_max: u32) -> impl Future<Output = io::Result<Bytes>> + Send;
+
+    /// Forgets what is in memory of the file and was synced, or counts as synced because a sync
+    /// failed: reads come from the device afterwards, and show what survives a power loss.
+    fn evict(&self) -> io::Result<()> {
+        Ok(())
+    }
 
     /// Data and length (fdatasync).
     fn sync(&self) -> impl Future<Output = io::Result<()>> + Send;

@@ -306,6 +306,11 @@ async fn run<E: Env>(shared: Arc<Shared<E>>) {
             shared.go_offline(error);
             break;
         }
+        // Another sync of the directory failed meanwhile: this one may have found pages clean that
+        // never reached the disk.
+        if shared.offline.get().is_some() {
+            break;
+        }
         shared.rounds.fetch_add(1, Ordering::Relaxed);
         shared.members.fetch_add(covered.len() as u64, Ordering::Relaxed);
         drop(names);

@@ -173,6 +173,10 @@ impl File for TokioFile {
         .await
     }
 
+    fn evict(&self) -> io::Result<()> {
+        Ok(rustix::fs::fadvise(&*self.0.descriptor()?, 0, None, rustix::fs::Advice::DontNeed)?)
+    }
+
     async fn sync(&self) -> io::Result<()> {
         let descriptor = self.0.descriptor()?;
         let writes = self.0.begin_sync();
