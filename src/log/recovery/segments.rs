@@ -54,7 +54,11 @@ impl<E: Env> Opening<'_, E> {
     ) -> io::Result<(Epochs, bool)> {
         if listing.has_epochs {
             let text = super::read_text(&self.env, &self.dir.join(EPOCHS_NAME)).await?;
-            if let Some(epochs) = text.as_deref().and_then(Epochs::parse) {
+            // It may be of a later start of the log, which a crash has taken back.
+            let start = self.known.log_start.max(all[0].0);
+            let covers =
+                |epochs: &Epochs| epochs.entries().first().is_none_or(|first| first.start <= start);
+            if let Some(epochs) = text.as_deref().and_then(Epochs::parse).filter(covers) {
                 return Ok((epochs, false));
             }
         }
