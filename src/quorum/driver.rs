@@ -22,7 +22,7 @@ use crate::log::append::AppendError;
 use crate::log::commit::{Committer, Dirty, Mark, Offline, Round};
 use crate::log::producers::Origin;
 use crate::log::read::{OutOfRange, ReadError, Wanted};
-use crate::log::write_error::is_no_room;
+use crate::log::write_error::{WriteError, is_no_room};
 use crate::log::{Log, LogConfig, sync};
 use crate::protocol::records::batch::{Batch, BatchError};
 use crate::protocol::records::build::{BatchBuilder, BatchOptions, NewRecord};
@@ -249,6 +249,8 @@ impl<E: Env> Quorum<E> {
             let voters = control.voters.before(id.end).filter(|_| control.kraft_version > 0);
             snapshot::encode(id, last_contained_ms, voters, values, now_ms)
         };
+        // Where a snapshot ends recovery begins, and takes epochs and indexes below for granted.
+        self.checkpoint(Log::begin_checkpoint).await?;
         let written = snapshot::write(env.disk(), dir, id, bytes, env.random_u64() >> 1).await;
         written.inspect_err(|error| self.shared.on_unwritten(error))?;
         let SnapshotId { end, epoch } = id;
@@ -266,7 +268,6 @@ impl<E: Env> Quorum<E> {
     /// Completes the files of the log once everything in it is durable: nothing may be appended
     /// any more. Skipping it costs the next start a longer look, no record.
     pub async fn close(&self) -> Result<(), QuorumError> {
-        let Shared { env, dir, options, .. } = &*self.shared;
         let mut committed = self.committed();
         let end = self.end();
         let settled = |committed: &Committed| committed.end >= end || committed.failed.is_some();
@@ -275,12 +276,30 @@ impl<E: Env> Quorum<E> {
         {
             return Err(failed.clone().into());
         }
-        let checkpoint = self.shared.replica().log.begin_close().map_err(io_error("close", dir))?;
-        if let Some(checkpoint) = checkpoint {
-            let mut checkpoints = vec![checkpoint];
-            let done = sync::carry_out(env, &options.metadata_dir, &mut checkpoints).await;
-            for done in done.map_err(|error| io_error("close", dir)(error.into_io()))? {
-                self.shared.replica().log.on_checkpointed(done);
+        self.checkpoint(Log::begin_close).await
+    }
+
+    async fn checkpoint(
+        &self,
+        begin: impl FnOnce(&mut Log<E>) -> io::Result<Option<sync::Checkpoint<E>>>,
+    ) -> Result<(), QuorumError> {
+        let Shared { env, dir, options, .. } = &*self.shared;
+        let begun = begin(&mut self.shared.replica().log).map_err(io_error("checkpoint", dir))?;
+        let mut begun: Vec<_> = begun.into_iter().collect();
+        let done = sync::carry_out(env, &options.metadata_dir, &mut begun).await;
+        let log = &mut self.shared.replica().log;
+        match done {
+            Ok(done) => done.into_iter().for_each(|done| log.on_checkpointed(done)),
+            Err(error) => {
+                begun.into_iter().for_each(|begun| log.on_checkpoint_abandoned(begun));
+                match &error {
+                    WriteError::NoRoom(error) => self.shared.committer.tell_full(error),
+                    WriteError::Failed(error) => {
+                        let told = io::Error::new(error.kind(), error.to_string());
+                        self.shared.committer.fail(told);
+                    }
+                }
+                return Err(io_error("checkpoint", dir)(error.into_io()));
             }
         }
         Ok(())

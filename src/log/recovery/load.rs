@@ -110,10 +110,6 @@ pub async fn scan<E: Env>(
     epochs: &mut Epochs,
 ) -> io::Result<Loaded> {
     let log = env.disk().open(&path(dir, base, Kind::Log), Open::Existing)?;
-    // After a sync that failed, for this process or the one before, memory shows what the disk does
-    // not hold.
-    log.sync().await?;
-    log.evict()?;
     let file_bytes = log.len()?;
     let below = Offset(trust.recovery_point.0 - 1);
     let mut entry = entry::<E>(env, dir, base, files, below, &log, true).await?;

@@ -13,6 +13,9 @@ use crate::log::segment::{Closed, Kind, path};
 use crate::log::sync::EPOCHS_NAME;
 use crate::types::Offset;
 
+/// Up to so many segments are synced one by one; more, with one sync of all that is there.
+const SINGLE_MAX: usize = 2;
+
 impl<E: Env> Opening<'_, E> {
     /// Loads the segments. Afterwards what lies past the recovery point is whole and synced.
     pub(super) async fn load(
@@ -142,6 +145,8 @@ impl<E: Env> Opening<'_, E> {
                 self.rebuild_index(*base, report).await?;
             }
         }
+        let unmasked = self.unmask(&all[first..]).await;
+        unmasked.map_err(|error| self.io(error))?;
         let mut scanned: Vec<Loaded> = Vec::new();
         for (base, files) in &all[first..] {
             if let Some(before) = scanned.last() {
@@ -170,6 +175,24 @@ impl<E: Env> Opening<'_, E> {
         Ok((count, scanned.pop().expect("looked at above"), index_files))
     }
 
+    /// Syncs the records, and has reads show what the disk holds: after a sync that failed, for this
+    /// process or the one before, memory shows something else.
+    async fn unmask(&self, segments: &[(Offset, Files)]) -> io::Result<()> {
+        let disk = self.env.disk();
+        let together = segments.len() > SINGLE_MAX;
+        if together {
+            disk.sync_all(self.dir).await?;
+        }
+        for (base, _) in segments {
+            let log = disk.open(&path(self.dir, *base, Kind::Log), Open::Existing)?;
+            if !together {
+                log.sync().await?;
+            }
+            log.evict()?;
+        }
+        Ok(())
+    }
+
     /// What ends before the recovery point has lost synced records, unless they were deleted.
     fn check_undamaged(&self, last: &Loaded) -> Result<(), OpenError> {
         let needed = self.known.recovery_point;
@@ -180,9 +203,8 @@ impl<E: Env> Opening<'_, E> {
         Err(self.damaged(last.end, last.base, last.size, what))
     }
 
-    /// Cuts the torn tail, drops the segments after it, writes the indexes of what is left, and
-    /// syncs the records: those that were read back may be in the page cache only. Answers the
-    /// index files, which are synced before the recovery point rises.
+    /// Cuts the torn tail, drops the segments after it, and writes the indexes of what is left.
+    /// Answers the index files, which are synced before the recovery point rises.
     async fn settle(
         &self,
         scanned: &mut [Loaded],
@@ -204,13 +226,13 @@ impl<E: Env> Opening<'_, E> {
             if cut == 0 && !past_point && !loaded.index.has_pending() {
                 continue;
             }
-            let log =
-                self.env.disk().open(&path(self.dir, loaded.base, Kind::Log), Open::Existing)?;
             if cut > 0 {
+                let path = path(self.dir, loaded.base, Kind::Log);
+                let log = self.env.disk().open(&path, Open::Existing)?;
                 log.set_len(loaded.size)?;
+                log.sync().await?;
                 loaded.file_bytes = loaded.size;
             }
-            log.sync().await?;
             index_files.extend(load::write_index(&self.env, self.dir, loaded)?);
         }
         Ok(index_files)
