@@ -17,6 +17,8 @@ pub enum Subsystem {
     Disk = 4,
     Clock = 5,
     Process = 6,
+    /// The node is the fault's id.
+    Fault = 7,
 }
 
 /// One stream.
@@ -39,6 +41,11 @@ impl Chance {
     pub fn draw(&mut self) -> u64 {
         self.state = self.state.wrapping_add(GOLDEN);
         mix(self.state)
+    }
+
+    /// Another stream, that what is drawn from this one has no influence on.
+    pub fn fork(&self, counter: u64) -> Chance {
+        Chance { state: mix(self.state ^ mix(counter.wrapping_add(GOLDEN))) }
     }
 
     /// Uniform in `range`, which must not be empty.

@@ -8,6 +8,7 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
+pub mod forfeit;
 pub mod ghost;
 pub mod history;
 
@@ -32,6 +33,7 @@ pub enum Invariant {
     I39,
     I41,
     I42,
+    I43,
     I45,
     I46,
     I48,
@@ -41,7 +43,7 @@ pub enum Invariant {
 }
 
 impl Invariant {
-    pub const ALL: [Invariant; 25] = [
+    pub const ALL: [Invariant; 26] = [
         Invariant::I2,
         Invariant::I3,
         Invariant::I5,
@@ -61,6 +63,7 @@ impl Invariant {
         Invariant::I39,
         Invariant::I41,
         Invariant::I42,
+        Invariant::I43,
         Invariant::I45,
         Invariant::I46,
         Invariant::I48,
@@ -96,7 +99,11 @@ impl Invariant {
             Invariant::I39 => "a cluster takes only allowed steps, and uses no id again",
             Invariant::I41 => "a snapshot is whole and says what the log says",
             Invariant::I42 => "recovery keeps everything that was durable",
-            Invariant::I45 => "what is within a limit is taken, what is beyond it refused",
+            Invariant::I43 => "damage below the recovery point is reported, never cut away",
+            Invariant::I45 => {
+                "what is within a limit is taken, what is beyond it refused; a broker gives up \
+                 only over its disk, and invents nothing"
+            }
             Invariant::I46 => "a log lets go only of what its rules name, below the high watermark",
             Invariant::I48 => "a search through an index finds what a walk would find",
             Invariant::I50 => "once healed, the broker takes and serves records within a minute",

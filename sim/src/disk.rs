@@ -5,6 +5,7 @@
 //! short reads where they are allowed, any call may fail or stall. A process that was killed finds
 //! its handles dead: what it left behind cannot reach the disk of its successor.
 
+use std::collections::BTreeSet;
 use std::io::{self, ErrorKind, IoSlice};
 use std::ops::Range;
 use std::path::{Path, PathBuf};
@@ -15,14 +16,18 @@ use bytes::{Bytes, BytesMut};
 use ottla::env::disk::{Disk, Entry, File, Open, Space};
 use serde::{Deserialize, Serialize};
 
-use self::loss::{Loss, Persona};
+use self::faults::{Fault, Faults, Reason, eio};
+use self::loss::Persona;
 use self::tree::Ino;
 use self::volume::Volume;
 use crate::agenda::Agenda;
 use crate::chance::Chance;
 use crate::clock::NodeClock;
+use crate::moments::Moments;
+use crate::plan::fault::Window;
 use crate::trace::{Trace, What};
 
+pub mod faults;
 pub mod image;
 pub mod loss;
 pub mod tree;
@@ -44,6 +49,7 @@ pub struct NodeDisk {
     agenda: Agenda,
     trace: Arc<Trace>,
     clock: NodeClock,
+    moments: Moments,
     state: Arc<Mutex<State>>,
 }
 
@@ -56,7 +62,9 @@ struct State {
     temper: Temper,
     stalled_until: Duration,
     power_losses: u64,
-    armed: Vec<Fault>,
+    faults: Faults,
+    /// A sync of everything reports a failure that happened while it ran.
+    failed_syncs: u64,
 }
 
 /// How fast the disk answers.
@@ -72,21 +80,6 @@ impl Default for Temper {
     fn default() -> Temper {
         Temper { sync_micros: 100..3000, read_micros: 20..500, slowness: 1 }
     }
-}
-
-/// Strikes the next operation that it fits, once.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Fault {
-    /// EIO after a part of the bytes was written.
-    FailWrite,
-    /// EIO, and the pages are clean all the same.
-    FailSync,
-    FailSyncDir,
-    FailRead,
-    FailOpen,
-    /// A bit of the answer is flipped; the disk itself is sound.
-    FlipRead,
 }
 
 impl NodeDisk {
@@ -106,10 +99,12 @@ impl NodeDisk {
             temper: Temper::default(),
             stalled_until: Duration::ZERO,
             power_losses: 0,
-            armed: vec![],
+            faults: Faults::default(),
+            failed_syncs: 0,
         };
         let state = Arc::new(Mutex::new(state));
-        NodeDisk { name: name.into(), agenda, trace, clock, state }
+        let moments = Moments::default();
+        NodeDisk { name: name.into(), agenda, trace, clock, moments, state }
     }
 
     /// A process starts. Incarnations count from 1.
@@ -118,6 +113,7 @@ impl NodeDisk {
         assert!(state.last_incarnation < incarnation, "an incarnation is never used twice");
         state.last_incarnation = incarnation;
         state.incarnation = Some(incarnation);
+        state.faults.boot();
         drop(state);
         SimDisk { node: self.clone(), incarnation }
     }
@@ -128,25 +124,48 @@ impl NodeDisk {
         state.volume.process_crash();
     }
 
-    pub fn power_loss(&self, persona: Persona) {
+    pub fn power_loss(&self, persona: Persona, chance: &mut Chance) {
         let mut state = self.state();
         state.power_losses += 1;
-        let State { volume, chance, incarnation, .. } = &mut *state;
-        *incarnation = None;
-        volume.power_loss(persona, chance);
+        state.incarnation = None;
+        state.volume.power_loss(persona, chance);
     }
 
     /// The disk was replaced by an empty one. The node must be down.
-    #[cfg_attr(not(test), allow(dead_code, reason = "no plan draws it yet"))]
     pub fn wipe(&self) {
         let mut state = self.state();
         assert!(state.incarnation.is_none(), "a disk is not pulled from under a process");
         state.volume.wipe();
     }
 
-    #[cfg_attr(not(test), allow(dead_code, reason = "no plan draws it yet"))]
-    pub fn arm(&self, fault: Fault) {
-        self.state().armed.push(fault);
+    /// Strikes the next call that it fits, of a file in the directory `below`. `chance` decides
+    /// what is left to decide then.
+    pub fn arm(&self, fault: Fault, below: Option<&Path>, chance: Chance) {
+        self.state().faults.arm(fault, below.map(Path::to_owned), chance);
+    }
+
+    /// Nothing is armed, short or slow any more; what was damaged stays so.
+    pub fn heal(&self, temper: Temper, capacity_bytes: u64) {
+        let mut state = self.state();
+        state.faults.heal();
+        state.stalled_until = Duration::ZERO;
+        state.temper = temper;
+        state.volume.set_capacity(capacity_bytes);
+    }
+
+    /// Why the process that runs, or ran last, may have stopped.
+    pub fn reasons(&self) -> BTreeSet<Reason> {
+        self.state().faults.reasons().clone()
+    }
+
+    /// Where faults wait for a moment of this disk.
+    pub fn moments(&self) -> &Moments {
+        &self.moments
+    }
+
+    /// From now on chance is drawn from this: what came before has no influence.
+    pub fn reseed(&self, chance: Chance) {
+        self.state().chance = chance;
     }
 
     /// Calls that wait for the device wait until then.
@@ -158,21 +177,34 @@ impl NodeDisk {
         self.state().temper = temper;
     }
 
-    #[cfg_attr(not(test), allow(dead_code, reason = "no plan draws it yet"))]
     pub fn set_capacity(&self, bytes: u64) {
         self.state().volume.set_capacity(bytes);
     }
 
-    /// Flips a drawn bit of the file at `path`, for good.
-    #[cfg_attr(not(test), allow(dead_code, reason = "no plan draws it yet"))]
-    pub fn rot(&self, path: &Path) {
+    /// No more than so many bytes can be stored beside those that are.
+    pub fn fill_up(&self, spare_bytes: u64) {
         let mut state = self.state();
-        let State { volume, chance, .. } = &mut *state;
-        let Some(ino) = volume.find(path) else { return };
-        let len = volume.len(ino);
-        if len > 0 {
-            volume.rot(ino, chance.between(0..len), chance.between(0..8) as u8);
-        }
+        let used = state.volume.used_bytes();
+        state.volume.set_capacity(used + spare_bytes);
+    }
+
+    /// No more than so many files can be opened beside those that are.
+    pub fn limit_files(&self, spare: Option<u32>) {
+        let mut state = self.state();
+        let open = state.volume.open_files() as u32;
+        state.faults.limit_files(spare.map(|spare| open + spare));
+    }
+
+    /// Flips a drawn bit of what is durable of the file at `path`, for good. Says which byte it was
+    /// in; `None` when there is nothing to flip.
+    pub fn rot(&self, path: &Path, chance: &mut Chance) -> Option<u64> {
+        let mut state = self.state();
+        let volume = &mut state.volume;
+        let len = volume.durable(path)?.len();
+        let ino = volume.find(path).filter(|_| len > 0)?;
+        let at = chance.between(0..len);
+        volume.rot(ino, at, chance.between(0..8) as u8);
+        Some(at)
     }
 
     /// Breaks a promise: the second half of the file at `path` is gone, synced or not.
@@ -183,9 +215,11 @@ impl NodeDisk {
         }
     }
 
-    /// How often the power was lost so far.
-    pub fn power_losses(&self) -> u64 {
-        self.state().power_losses
+    /// How often what was not synced may have been lost: with the power, or because a process was
+    /// told of an error and gave it up.
+    pub fn losses(&self) -> u64 {
+        let state = self.state();
+        state.power_losses + state.faults.errors_told()
     }
 
     /// What checkers may know: the volume as it is now.
@@ -204,16 +238,6 @@ impl NodeDisk {
 }
 
 impl State {
-    fn strikes(&mut self, fault: Fault) -> io::Result<()> {
-        match self.armed.iter().position(|armed| *armed == fault) {
-            Some(index) => {
-                self.armed.remove(index);
-                Err(io::Error::from_raw_os_error(EIO))
-            }
-            None => Ok(()),
-        }
-    }
-
     /// How long a call that waits for the device takes.
     fn wait(&mut self, now: Duration, micros: fn(&Temper) -> &Range<u64>) -> Duration {
         let drawn = self.chance.between(micros(&self.temper).clone());
@@ -221,8 +245,6 @@ impl State {
         self.stalled_until.saturating_sub(now) + work
     }
 }
-
-const EIO: i32 = 5;
 
 /// The disk as one process sees it.
 #[derive(Clone)]
@@ -249,7 +271,16 @@ impl SimDisk {
     }
 
     fn begin_sync(&self) -> io::Result<u64> {
-        Ok(self.alive()?.volume.begin_sync())
+        let upto = self.alive()?.volume.begin_sync();
+        self.node.moments.opened(Window::Syncing);
+        Ok(upto)
+    }
+
+    /// Names change.
+    fn renames(&self, path: &Path) {
+        let is_whole = path.extension().is_some_and(|kind| kind == "tmp" || kind == "part");
+        let window = if is_whole { Window::Replacing } else { Window::Renaming };
+        self.node.moments.opened(window);
     }
 }
 
@@ -259,11 +290,22 @@ impl Disk for SimDisk {
 
     fn open(&self, path: &Path, how: Open) -> io::Result<SimFile> {
         let mut state = self.alive()?;
-        state.strikes(Fault::FailOpen)?;
-        let ino = state.volume.open(path, how, self.node.clock.wall_ms())?;
+        let State { volume, faults, .. } = &mut *state;
+        faults.check(Fault::FailOpen, path)?;
+        faults.check_files(volume.open_files())?;
+        let is_new = !volume.exists(path);
+        let ino = volume.open(path, how, self.node.clock.wall_ms()).inspect_err(|error| {
+            if error.kind() == ErrorKind::StorageFull {
+                faults.no_space();
+            }
+        })?;
         drop(state);
         self.node.record(format!("open {} {how:?} = {}", path.display(), ino.0));
-        Ok(SimFile { handle: Arc::new(Handle { disk: self.clone(), ino }) })
+        if is_new {
+            self.renames(path);
+        }
+        let (disk, path) = (self.clone(), path.to_owned());
+        Ok(SimFile { handle: Arc::new(Handle { disk, ino, path }) })
     }
 
     fn create_dir_all(&self, path: &Path) -> io::Result<()> {
@@ -273,12 +315,16 @@ impl Disk for SimDisk {
 
     fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
         self.node.record(format!("rename {} to {}", from.display(), to.display()));
-        self.alive()?.volume.rename(from, to)
+        self.alive()?.volume.rename(from, to)?;
+        self.renames(from);
+        Ok(())
     }
 
     fn remove(&self, path: &Path) -> io::Result<()> {
         self.node.record(format!("remove {}", path.display()));
-        self.alive()?.volume.remove(path)
+        self.alive()?.volume.remove(path)?;
+        self.renames(path);
+        Ok(())
     }
 
     fn remove_dir_all(&self, path: &Path) -> io::Result<()> {
@@ -315,7 +361,7 @@ impl Disk for SimDisk {
         let upto = self.begin_sync()?;
         self.device(|temper| &temper.sync_micros).await?;
         let mut state = self.alive()?;
-        state.strikes(Fault::FailSyncDir)?;
+        state.faults.check(Fault::FailSyncDir, dir)?;
         state.volume.finish_sync_dir(ino, upto);
         drop(state);
         self.node.record(format!("sync dir {}", dir.display()));
@@ -324,11 +370,23 @@ impl Disk for SimDisk {
 
     async fn sync_all(&self, dir: &Path) -> io::Result<()> {
         self.alive()?.volume.dir(dir)?;
-        let upto = self.begin_sync()?;
+        let (upto, failures) = (self.begin_sync()?, self.alive()?.failed_syncs);
         self.device(|temper| &temper.sync_micros).await?;
         let mut state = self.alive()?;
-        state.strikes(Fault::FailSyncDir)?;
-        state.volume.finish_sync_all(upto);
+        let State { volume, faults, failed_syncs, .. } = &mut *state;
+        let struck = faults.strikes(Fault::FailSync, dir);
+        if struck.is_some() || failures != *failed_syncs {
+            faults.tell(Reason::Error);
+            if let Some(mut chance) = struck {
+                volume.fail_sync_all(upto, &mut chance);
+                *failed_syncs += 1;
+            }
+            drop(state);
+            self.node.record(format!("failed sync all {}", dir.display()));
+            return Err(eio());
+        }
+        faults.check(Fault::FailSyncDir, dir)?;
+        volume.finish_sync_all(upto);
         drop(state);
         self.node.record(format!("sync all {}", dir.display()));
         Ok(())
@@ -343,6 +401,8 @@ pub struct SimFile {
 struct Handle {
     disk: SimDisk,
     ino: Ino,
+    /// Its name when it was opened.
+    path: PathBuf,
 }
 
 impl Drop for Handle {
@@ -375,7 +435,7 @@ impl File for SimFile {
     fn set_len(&self, len: u64) -> io::Result<()> {
         let wall_ms = self.disk().node.clock.wall_ms();
         let mut state = self.disk().alive()?;
-        state.strikes(Fault::FailWrite)?;
+        state.faults.check(Fault::FailWrite, &self.handle.path)?;
         state.volume.set_len(self.handle.ino, len, wall_ms);
         drop(state);
         self.record(What::SetLen { ino: self.ino(), len });
@@ -385,13 +445,26 @@ impl File for SimFile {
     fn write_at(&self, at: u64, parts: &[IoSlice<'_>]) -> io::Result<()> {
         let data = Bytes::from(parts.iter().map(|part| &part[..]).collect::<Vec<_>>().concat());
         let (len, wall_ms) = (data.len(), self.disk().node.clock.wall_ms());
+        let (ino, path) = (self.handle.ino, &self.handle.path);
         let mut state = self.disk().alive()?;
-        let struck = state.strikes(Fault::FailWrite);
-        let tried = if struck.is_err() { state.chance.index(len + 1) } else { len };
-        let written = state.volume.write(self.handle.ino, at, data.slice(..tried), wall_ms);
+        let State { volume, faults, .. } = &mut *state;
+        let struck = faults.strikes(Fault::FailWrite, path);
+        let tried = struck.clone().map_or(len, |mut chance| chance.index(len + 1));
+        let written = volume.write(ino, at, data.slice(..tried), wall_ms);
+        if written < tried {
+            faults.no_space();
+        }
+        if struck.is_none() && faults.strikes(Fault::LoseWrite, path).is_some() {
+            volume.lose_last_write(ino);
+        }
         drop(state);
+        if path.extension().is_some_and(|kind| kind == "log") {
+            self.disk().node.moments.opened(Window::Unsynced);
+        }
         self.record(What::Write { ino: self.ino(), at, bytes: written as u64 });
-        struck?;
+        if struck.is_some() {
+            return Err(eio());
+        }
         if written < len { Err(ErrorKind::StorageFull.into()) } else { Ok(()) }
     }
 
@@ -410,29 +483,42 @@ impl File for SimFile {
     async fn read_at(&self, at: u64, len_max: u32) -> io::Result<Bytes> {
         self.disk().device(|temper| &temper.read_micros).await?;
         let mut state = self.disk().alive()?;
-        state.strikes(Fault::FailRead)?;
+        let State { volume, faults, .. } = &mut *state;
+        faults.check(Fault::FailRead, &self.handle.path)?;
         let mut read = BytesMut::new();
-        state.volume.read(self.handle.ino, at, len_max as usize, &mut read);
-        if !read.is_empty() && state.strikes(Fault::FlipRead).is_err() {
-            let bit = state.chance.index(read.len() * 8);
+        volume.read(self.handle.ino, at, len_max as usize, &mut read);
+        if !read.is_empty()
+            && let Some(mut chance) = faults.strikes(Fault::FlipRead, &self.handle.path)
+        {
+            let bit = chance.index(read.len() * 8);
             read[bit / 8] ^= 1 << (bit % 8);
         }
         Ok(read.freeze())
+    }
+
+    fn evict(&self) -> io::Result<()> {
+        self.disk().alive()?.volume.evict(self.handle.ino);
+        Ok(())
     }
 
     async fn sync(&self) -> io::Result<()> {
         let upto = self.disk().begin_sync()?;
         self.disk().device(|temper| &temper.sync_micros).await?;
         let mut state = self.disk().alive()?;
-        if let Err(error) = state.strikes(Fault::FailSync) {
-            let State { volume, chance, .. } = &mut *state;
-            let mut loss = Loss::draw(Persona::Scattered, 0, chance);
-            volume.fail_sync(self.handle.ino, upto, &mut loss);
+        let State { volume, faults, failed_syncs, .. } = &mut *state;
+        let struck = faults.strikes(Fault::FailSync, &self.handle.path);
+        let wronged = volume.take_wrong(self.handle.ino);
+        if struck.is_some() || wronged {
+            faults.tell(Reason::Error);
+            if let Some(mut chance) = struck {
+                volume.fail_sync(self.handle.ino, upto, &mut chance);
+                *failed_syncs += 1;
+            }
             drop(state);
             self.record(What::from(format!("failed sync of {}", self.ino())));
-            return Err(error);
+            return Err(eio());
         }
-        state.volume.finish_sync(self.handle.ino, upto);
+        volume.finish_sync(self.handle.ino, upto);
         drop(state);
         self.record(What::Sync { ino: self.ino() });
         Ok(())

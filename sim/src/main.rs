@@ -5,6 +5,8 @@ mod agenda;
 #[cfg(madsim)]
 mod broker;
 #[cfg(madsim)]
+mod budget;
+#[cfg(madsim)]
 mod chance;
 #[cfg(madsim)]
 mod check;
@@ -21,11 +23,15 @@ mod env;
 #[cfg(madsim)]
 mod history;
 #[cfg(madsim)]
+mod moments;
+#[cfg(madsim)]
 mod mutants;
 #[cfg(madsim)]
 mod nemesis;
 #[cfg(madsim)]
 mod net;
+#[cfg(madsim)]
+mod operator;
 #[cfg(madsim)]
 mod plan;
 #[cfg(madsim)]

@@ -18,6 +18,7 @@ use self::wires::Wires;
 pub mod end;
 pub mod link;
 pub mod socket;
+pub mod trouble;
 pub mod wires;
 
 #[cfg(test)]

@@ -14,6 +14,8 @@ use madsim::runtime::Runtime;
 use serde::{Deserialize, Serialize};
 
 use crate::broker;
+use crate::budget::Budget;
+use crate::check::forfeit::{self, Watch};
 use crate::check::ghost::{DATA_DIR, Ghost};
 use crate::check::history::{self, Rules, Summary};
 use crate::check::{Invariant, Violation};
@@ -23,9 +25,11 @@ use crate::env::SimEnv;
 use crate::history::Entry;
 use crate::nemesis::Nemesis;
 use crate::net::address_of;
+use crate::operator::Operator;
 use crate::plan::Plan;
 use crate::plan::fault::{Class, Fault};
 use crate::trace;
+use crate::witness::Onlooker;
 use crate::workload::{self, Role, Stage};
 use crate::world::{Hardware, Kill, Program, Running, World};
 
@@ -92,7 +96,7 @@ pub struct Report {
 struct Remains {
     world: Arc<Mutex<Option<World>>>,
     stage: Arc<Mutex<Option<Arc<Stage>>>>,
-    nemesis: Arc<Mutex<Option<Arc<Nemesis>>>>,
+    nemesis: Arc<Mutex<Option<Nemesis>>>,
     panic: Arc<Mutex<String>>,
 }
 
@@ -168,18 +172,26 @@ async fn scenario(plan: Arc<Plan>, remains: Remains, kept_max: usize) -> Result<
     *remains.world.lock().unwrap() = Some(world.clone());
     world.wires.with_links(|links| links.set_usual(plan.link.clone()));
     let ghost = Arc::new(Ghost::default());
+    let (budget, operator) = (Budget::of(&plan), Arc::new(Operator::default()));
     let bootstrap = vec![(address_of(0).to_string(), workload::BROKER_PORT)];
-    let stage = Stage::new(plan.clone(), bootstrap, Box::new(world.clone()));
+    let onlooker = Onlooker { world: world.clone(), budget: budget.clone() };
+    let stage = Stage::new(plan.clone(), bootstrap, Box::new(onlooker));
     *remains.stage.lock().unwrap() = Some(stage.clone());
-    let watching = ghost.clone();
-    world.set_observer(Arc::new(move |world, node, event| watching.observe(world, node, event)));
+    attend(&world, &plan, &budget, &ghost, &operator);
     build(&world, &plan, &stage);
 
-    let nemesis = Arc::new(Nemesis::new(world.clone()));
+    let nemesis = Nemesis::new(world.clone(), plan.clone(), operator.clone(), budget.clone());
     *remains.nemesis.lock().unwrap() = Some(nemesis.clone());
-    nemesis.run(&plan).await;
+    nemesis.run().await;
     stage.heal();
-    settle(&world, &plan, &stage).await?;
+    if budget.is_broker_forfeit(0) {
+        // It may refuse everything. That it says so, and invents nothing, is all that is asked.
+        world.sleep(SETTLE_MAX).await;
+        stopped_by_itself(&operator)?;
+        forfeit::set_apart(&budget, stage.history.entries()).map_err(broken)?;
+        return Ok(Summary::default());
+    }
+    settle(&world, &operator, &budget, &stage).await?;
 
     if let Some(how) = plan.last_kill {
         world.kill(0, how);
@@ -189,21 +201,61 @@ async fn scenario(plan: Arc<Plan>, remains: Remains, kept_max: usize) -> Result<
         world.start(0);
     }
     join(&world, &stage, Role::LastReader);
-    settle(&world, &plan, &stage).await?;
-    stopped_by_itself(&world, &plan)?;
+    settle(&world, &operator, &budget, &stage).await?;
+    stopped_by_itself(&operator)?;
 
-    rest(&world, &plan).await;
-    ghost.finish(&world);
-    let summary = history::check(&stage.history.entries(), &rules(&plan)).map_err(broken)?;
-    vacuous(&plan, &ghost, &summary, &nemesis.struck())?;
+    let entries = forfeit::set_apart(&budget, stage.history.entries()).map_err(broken)?;
+    if !stage.at_work().is_empty() {
+        // Somebody waits for what was destroyed, and has not seen the rest.
+        return Ok(Summary::default());
+    }
+    let summary = history::check(&entries, &rules(&plan)).map_err(broken)?;
+    if budget.is_intact() {
+        rest(&world, &plan).await;
+        ghost.finish(&world);
+        vacuous(&plan, &ghost, &summary, &nemesis)?;
+    }
     Ok(summary)
+}
+
+/// Who sees the probes, and who starts a broker that stopped.
+fn attend(
+    world: &World,
+    plan: &Arc<Plan>,
+    budget: &Budget,
+    ghost: &Arc<Ghost>,
+    operator: &Arc<Operator>,
+) {
+    let (ghost, watch) = (ghost.clone(), Watch::new(budget.clone()));
+    let (observing, seed) = (operator.clone(), plan.seed);
+    world.set_observer(Arc::new(move |world, node, event| {
+        if watch.observe(world, node, event) {
+            let log = event.log();
+            log.into_iter().for_each(|(topic, index)| ghost.forget(node, topic, index));
+        } else {
+            observing.observe(world, seed, node, event);
+            ghost.observe(world, node, event);
+        }
+    }));
+    let (attending, brokers) = (operator.clone(), plan.brokers.len());
+    world.set_attendant(Arc::new(move |world, node, exit| {
+        if node < brokers {
+            attending.exited(world, seed, node, exit);
+        }
+    }));
 }
 
 /// What the plan allows that the history does not tell.
 fn rules(plan: &Plan) -> Rules {
     let faults = || plan.faults.iter().map(|planned| &planned.fault);
     let power = |kill: &Kill| matches!(kill, Kill::Power(_));
-    let is_power = |fault: &Fault| matches!(fault, Fault::Kill { how, .. } if power(how));
+    // A sync that fails takes from memory what a power loss would.
+    let is_power = |fault: &Fault| match fault {
+        Fault::Kill { how, .. } => power(how),
+        Fault::DiskError { .. } => true,
+        Fault::DiskFull { repair, .. } | Fault::FewFiles { repair, .. } => repair.power.is_some(),
+        _ => false,
+    };
     let link = &plan.link;
     Rules {
         calm: plan.faults.is_empty() && link.loss_ppm == 0 && link.bytes_per_second >= CALM_BYTES,
@@ -273,10 +325,19 @@ fn client_hardware() -> Hardware {
 }
 
 /// Waits for what must happen now that nothing is broken any more.
-async fn settle(world: &World, plan: &Plan, stage: &Stage) -> Result<(), Failure> {
+async fn settle(
+    world: &World,
+    operator: &Operator,
+    budget: &Budget,
+    stage: &Stage,
+) -> Result<(), Failure> {
     let until = world.agenda.now() + SETTLE_MAX;
     while let [first, ..] = &stage.at_work()[..] {
-        stopped_by_itself(world, plan)?;
+        stopped_by_itself(operator)?;
+        if world.agenda.now() > until && !budget.is_intact() {
+            // It may wait for what is not there any more.
+            return Ok(());
+        }
         if world.agenda.now() > until {
             let evidence = format!("{first} did not end within {SETTLE_MAX:?} of healing");
             return Err(broken(Violation::new(Invariant::I50, evidence)));
@@ -286,15 +347,9 @@ async fn settle(world: &World, plan: &Plan, stage: &Stage) -> Result<(), Failure
     Ok(())
 }
 
-/// No fault of these plans is a reason for a broker to give up.
-fn stopped_by_itself(world: &World, plan: &Plan) -> Result<(), Failure> {
-    for broker in 0..plan.brokers.len() {
-        if let Some(exit) = world.exits(broker).first() {
-            let evidence = format!("{} stopped by itself: {exit:?}", world.name(broker));
-            return Err(failure(Kind::Panic, None, evidence));
-        }
-    }
-    Ok(())
+/// A broker gave up, and no fault of its disk was the reason.
+fn stopped_by_itself(operator: &Operator) -> Result<(), Failure> {
+    operator.complaint().map_or(Ok(()), |why| Err(failure(Kind::Panic, None, why)))
 }
 
 /// A run that tried nothing proves nothing.
@@ -302,13 +357,14 @@ fn vacuous(
     plan: &Plan,
     ghost: &Ghost,
     summary: &Summary,
-    struck: &BTreeMap<Class, u64>,
+    nemesis: &Nemesis,
 ) -> Result<(), Failure> {
     let lacks = if summary.acknowledged == 0 || summary.read + summary.consumed == 0 {
         "nothing was acknowledged or read"
     } else if ghost.acknowledged() == 0 {
         "the broker told the checkers of no acknowledgement"
-    } else if struck.values().sum::<u64>() != plan.faults.len() as u64 {
+    } else if nemesis.struck().values().sum::<u64>() + nemesis.missed() != plan.faults.len() as u64
+    {
         "not every planned fault struck"
     } else {
         return Ok(());

@@ -22,6 +22,7 @@ use crate::disk::loss::Persona;
 use crate::env::{Process, SimEnv, Tasks};
 use crate::net::SimNet;
 use crate::net::wires::Wires;
+use crate::plan::fault::Window;
 use crate::trace::{Trace, What};
 
 /// What runs on a node, each time it starts. An `Err` says why it stopped by itself.
@@ -31,6 +32,9 @@ pub type Running = Pin<Box<dyn Future<Output = Result<(), String>> + Send>>;
 /// Sees every probe at the moment it fires.
 pub type Observer = Arc<dyn Fn(&World, usize, &Event) + Send + Sync>;
 
+/// Is told when a process ended by itself, and how.
+pub type Attendant = Arc<dyn Fn(&World, usize, &Result<(), String>) + Send + Sync>;
+
 #[derive(Clone)]
 pub struct World {
     pub agenda: Agenda,
@@ -39,6 +43,7 @@ pub struct World {
     seed: u64,
     nodes: Arc<Mutex<Vec<Node>>>,
     observer: Arc<Mutex<Option<Observer>>>,
+    attendant: Arc<Mutex<Option<Attendant>>>,
 }
 
 struct Node {
@@ -47,6 +52,10 @@ struct Node {
     clock: NodeClock,
     disk: NodeDisk,
     incarnations: u64,
+    /// The fault that the node fell to last, and how often it was started since: what happens next
+    /// does not depend on faults before.
+    cause: u64,
+    starts: u64,
     /// The process that runs.
     host: Option<NodeHandle>,
     tasks: Tasks,
@@ -73,11 +82,16 @@ impl World {
         let host = Handle::current().create_node().name("fabric").build();
         let (agenda, trace) = (Agenda::start(&host), Arc::new(Trace::default()));
         let wires = Wires::new(agenda.clone(), trace.clone(), seed);
-        World { agenda, trace, wires, seed, nodes: Arc::default(), observer: Arc::default() }
+        let (nodes, observer, attendant) = (Arc::default(), Arc::default(), Arc::default());
+        World { agenda, trace, wires, seed, nodes, observer, attendant }
     }
 
     pub fn set_observer(&self, observer: Observer) {
         *self.observer.lock().unwrap() = Some(observer);
+    }
+
+    pub fn set_attendant(&self, attendant: Attendant) {
+        *self.attendant.lock().unwrap() = Some(attendant);
     }
 
     /// A new node, off. Its index is its host number in the network.
@@ -94,7 +108,10 @@ impl World {
         assert_eq!(nodes.len(), index);
         let name = name.into();
         let (host, tasks, exits) = (None, Tasks::default(), vec![]);
-        nodes.push(Node { name, program, clock, disk, incarnations: 0, host, tasks, exits });
+        let (incarnations, cause, starts) = (0, 0, 0);
+        let node =
+            Node { name, program, clock, disk, incarnations, cause, starts, host, tasks, exits };
+        nodes.push(node);
         index
     }
 
@@ -110,6 +127,10 @@ impl World {
         let name = format!("{}.{incarnation}", state.name);
         let host = Handle::current().create_node().name(name).build();
         state.host = Some(host.clone());
+        let key = state.cause << 16 | state.starts;
+        state.starts += 1;
+        let chance = |subsystem| Chance::stream(self.seed, subsystem, node as u64, 1 + key);
+        state.disk.reseed(chance(Subsystem::Disk));
         self.wires.power_on(node);
         state.tasks = Tasks::default();
         let process = Process {
@@ -120,17 +141,13 @@ impl World {
             disk: state.disk.boot(incarnation),
             host: host.clone(),
             tasks: state.tasks.clone(),
-            chance: Mutex::new(Chance::stream(
-                self.seed,
-                Subsystem::Process,
-                node as u64,
-                incarnation,
-            )),
+            chance: Mutex::new(chance(Subsystem::Process)),
         };
         self.record(&state.name, What::Start { incarnation });
         let running = (state.program)(SimEnv::new(process));
-        let world = self.clone();
+        let (world, moments) = (self.clone(), state.disk.moments().clone());
         drop(nodes);
+        moments.opened(Window::Recovering);
         host.spawn(async move {
             let exit = running.await;
             world.exited(node, incarnation, exit);
@@ -140,8 +157,21 @@ impl World {
     /// Ends the process that runs. With the power goes what was not synced, also of a process
     /// that ended before.
     pub fn kill(&self, node: usize, how: Kill) {
+        let (cause, starts) = {
+            let state = &self.nodes()[node];
+            (state.cause, state.starts)
+        };
+        let fate = Chance::stream(self.seed, Subsystem::Fault, cause, 1 + starts);
+        self.kill_by(node, how, cause, fate);
+    }
+
+    /// The same by a fault of a plan, that draws what is lost from its own stream.
+    pub fn kill_by(&self, node: usize, how: Kill, cause: u64, mut fate: Chance) {
         let mut nodes = self.nodes();
         let state = &mut nodes[node];
+        if state.cause != cause {
+            (state.cause, state.starts) = (cause, 0);
+        }
         self.record(&state.name, What::Kill(format!("{how:?}")));
         let host = state.host.take();
         match how {
@@ -151,7 +181,7 @@ impl World {
             }
             Kill::Power(persona) => {
                 self.wires.power_loss(node);
-                state.disk.power_loss(persona);
+                state.disk.power_loss(persona, &mut fate);
             }
         }
         drop(nodes);
@@ -174,6 +204,11 @@ impl World {
         self.nodes()[node].host.is_some()
     }
 
+    /// How often it was started.
+    pub fn incarnation(&self, node: usize) -> u64 {
+        self.nodes()[node].incarnations
+    }
+
     pub fn disk(&self, node: usize) -> NodeDisk {
         self.nodes()[node].disk.clone()
     }
@@ -192,6 +227,7 @@ impl World {
     }
 
     /// How the processes of a node ended that ended by themselves.
+    #[cfg_attr(not(test), allow(dead_code, reason = "tests look"))]
     pub fn exits(&self, node: usize) -> Vec<Result<(), String>> {
         self.nodes()[node].exits.clone()
     }
@@ -219,9 +255,13 @@ impl World {
             return;
         }
         self.record(&state.name, What::Exit(exit.clone()));
-        state.exits.push(exit);
+        state.exits.push(exit.clone());
         drop(nodes);
         self.kill(node, Kill::Process);
+        let attendant = self.attendant.lock().unwrap().clone();
+        if let Some(attendant) = attendant {
+            attendant(self, node, &exit);
+        }
     }
 
     fn with_host(&self, node: usize, what: What, turn: impl FnOnce(&Handle, &NodeHandle)) {

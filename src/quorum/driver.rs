@@ -163,6 +163,7 @@ impl QuorumError {
     pub fn is_no_room(&self) -> bool {
         match self {
             QuorumError::Append(AppendError::Io(error)) => is_no_room(error),
+            QuorumError::Io { error, .. } => is_no_room(error),
             QuorumError::Snapshot(error) => matches!(error, SnapshotError::NoRoom { .. }),
             _ => false,
         }

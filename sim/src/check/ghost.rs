@@ -86,6 +86,11 @@ impl Ghost {
         raise(world, node, checked);
     }
 
+    /// The last copy of it was destroyed: nothing is to be held against it any more.
+    pub fn forget(&self, node: usize, topic: Uuid, partition: i32) {
+        self.state.lock().unwrap().logs.remove(&Log { node, topic, partition });
+    }
+
     /// Everything once more, when nothing moves any longer and all clients are gone.
     pub fn finish(&self, world: &World) {
         let state = self.state.lock().unwrap();
@@ -220,7 +225,7 @@ impl State {
             return Ok(());
         };
         let span = (*start, *end);
-        let losses = disk.power_losses();
+        let losses = disk.losses();
         if log.topic == Uuid::METADATA_TOPIC {
             self.process_started(disk, log.node, dir, *start)?;
         }

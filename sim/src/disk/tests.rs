@@ -14,8 +14,9 @@ use bytes::BytesMut;
 use madsim::runtime::{Handle, Runtime};
 use ottla::env::disk::{Disk, File, Open};
 
+use super::faults::{Fault, Reason};
 use super::loss::Persona;
-use super::{Fault, NodeDisk, SimDisk, SimFile, Temper, files_below};
+use super::{NodeDisk, SimDisk, SimFile, Temper, files_below};
 use crate::agenda::Agenda;
 use crate::chance::{Chance, Subsystem};
 use crate::clock::NodeClock;
@@ -47,8 +48,13 @@ fn content(node: &NodeDisk, path: &str) -> Option<Vec<u8>> {
     })
 }
 
+/// What is left to chance, another each time.
+fn drawn(node: &NodeDisk) -> Chance {
+    Chance::stream(node.state().chance.draw(), Subsystem::Fault, 0, 0)
+}
+
 fn reboot(node: &NodeDisk, persona: Persona) -> SimDisk {
-    node.power_loss(persona);
+    node.power_loss(persona, &mut drawn(node));
     let last = node.state().last_incarnation;
     node.boot(last + 1)
 }
@@ -334,27 +340,175 @@ fn a_process_crash_keeps_the_page_cache_and_kills_the_handles() {
 
 #[test]
 fn a_failed_sync_leaves_clean_pages_that_are_not_on_the_disk() {
-    let mut damaged = 0;
+    let (mut damaged, mut evicted) = (0, 0);
     for seed in 0..50 {
-        let damage = std::cell::Cell::new(false);
+        let counts = std::cell::Cell::new((0, 0));
         with_disk(seed, |node| {
-            let damage = &damage;
+            let counts = &counts;
             async move {
                 let disk = node.boot(1);
                 let file = disk.open(Path::new("/log"), Open::New).unwrap();
                 disk.sync_dir(Path::new("/")).await.unwrap();
                 write(&file, 0, &[1; 5000]).unwrap();
-                node.arm(Fault::FailSync);
-                file.sync().await.unwrap_err();
-                assert_eq!(content(&node, "/log").unwrap(), [1; 5000], "it still reads back");
-                file.sync().await.expect("the retry lies");
+                node.arm(Fault::FailSync, None, drawn(&node));
+                // Both kinds of sync are refused and lie afterwards.
+                if seed % 2 == 0 {
+                    file.sync().await.unwrap_err();
+                    file.sync().await.expect("the retry lies");
+                } else {
+                    disk.sync_all(Path::new("/")).await.unwrap_err();
+                    file.sync().await.expect_err("its holder is told, once");
+                    disk.sync_all(Path::new("/")).await.expect("the retry lies");
+                }
+                assert_eq!(node.reasons(), [Reason::Error].into());
+                assert_eq!(file.len().unwrap(), 5000);
+                let evicted = content(&node, "/log").unwrap() != [1; 5000];
+                write(&file, 5000, &[2; 10]).unwrap();
+                file.sync().await.unwrap();
                 reboot(&node, Persona::Everything);
-                damage.set(content(&node, "/log").unwrap() != [1; 5000]);
+                let after = content(&node, "/log").unwrap();
+                assert_eq!(after[5000..], [2; 10], "what is written later is written");
+                counts.set((usize::from(after[..5000] != [1; 5000]), usize::from(evicted)));
             }
         });
-        damaged += usize::from(damage.get());
+        damaged += counts.get().0;
+        evicted += counts.get().1;
     }
     assert!(damaged > 10, "only {damaged} of 50 lost data");
+    assert!(0 < evicted && evicted < damaged, "{evicted} of 50 read back the old bytes at once");
+}
+
+#[test]
+fn a_failed_sync_is_healed_by_writing_again() {
+    for seed in 0..50 {
+        with_disk(seed, |node| async move {
+            let disk = node.boot(1);
+            let file = disk.open(Path::new("/log"), Open::New).unwrap();
+            disk.sync_dir(Path::new("/")).await.unwrap();
+            write(&file, 0, &[1; 5000]).unwrap();
+            node.arm(Fault::FailSync, None, drawn(&node));
+            file.sync().await.unwrap_err();
+            write(&file, 0, &[1; 5000]).unwrap();
+            file.sync().await.unwrap();
+            reboot(&node, Persona::Nothing);
+            assert_eq!(content(&node, "/log").unwrap(), [1; 5000]);
+        });
+    }
+}
+
+#[test]
+fn evicted_pages_show_what_the_disk_holds() {
+    let mut unmasked = 0;
+    for seed in 0..50 {
+        let seen = std::cell::Cell::new(false);
+        with_disk(seed, |node| {
+            let seen = &seen;
+            async move {
+                let disk = node.boot(1);
+                let file = disk.open(Path::new("/log"), Open::New).unwrap();
+                disk.sync_dir(Path::new("/")).await.unwrap();
+                write(&file, 0, &[1; 5000]).unwrap();
+                node.arm(Fault::FailSync, None, drawn(&node));
+                file.sync().await.unwrap_err();
+                write(&file, 5000, &[2; 10]).unwrap();
+                file.evict().unwrap();
+                let shown = content(&node, "/log").unwrap();
+                assert_eq!(shown[5000..], [2; 10], "what is not synced stays");
+                seen.set(shown[..5000] != [1; 5000]);
+                reboot(&node, Persona::Everything);
+                assert_eq!(content(&node, "/log").unwrap(), shown);
+            }
+        });
+        unmasked += usize::from(seen.get());
+    }
+    assert!(unmasked > 10, "only {unmasked} of 50 failures showed");
+}
+
+#[test]
+fn each_error_strikes_the_call_that_it_is_meant_for_once() {
+    with_disk(1, |node| async move {
+        let (disk, root) = (node.boot(1), Path::new("/"));
+        let file = disk.open(Path::new("/log"), Open::New).unwrap();
+        for fault in [Fault::FailOpen, Fault::FailRead, Fault::FailSyncDir] {
+            node.arm(fault, None, drawn(&node));
+        }
+        write(&file, 0, b"data").unwrap();
+        file.sync().await.unwrap();
+        let eio = Some(super::eio().raw_os_error());
+        let codes = |result: io::Result<()>| result.err().map(|error| error.raw_os_error());
+        let opened = || disk.open(Path::new("/log"), Open::Existing).map(drop);
+        assert_eq!([codes(opened()), codes(opened())], [eio, None]);
+        assert_eq!(codes(file.read_at(0, 4).await.map(drop)), eio);
+        assert_eq!(codes(file.read_at(0, 4).await.map(drop)), None);
+        assert_eq!(codes(disk.sync_dir(root).await), eio);
+        assert_eq!(codes(disk.sync_dir(root).await), None);
+        assert_eq!(node.reasons(), [Reason::Error].into());
+        node.process_crash();
+        node.boot(2);
+        assert!(node.reasons().is_empty(), "the next process was told nothing");
+    });
+}
+
+#[test]
+fn a_process_runs_out_of_files_and_gets_them_back() {
+    with_disk(1, |node| async move {
+        let disk = node.boot(1);
+        let _log = disk.open(Path::new("/log"), Open::New).unwrap();
+        node.limit_files(Some(1));
+        let open = || disk.open(Path::new("/other"), Open::OrCreate);
+        let other = open().unwrap();
+        assert_eq!(open().err().unwrap().raw_os_error(), Some(24), "EMFILE");
+        drop(other);
+        open().unwrap();
+        assert_eq!(node.reasons(), [Reason::NoFiles].into());
+        let _third = open().unwrap();
+        node.limit_files(None);
+        open().unwrap();
+    });
+}
+
+#[test]
+fn a_lost_write_reads_back_until_the_power_fails() {
+    with_disk(1, |node| async move {
+        let disk = node.boot(1);
+        disk.create_dir_all(Path::new("/a")).unwrap();
+        let files = ["/a/log", "/log"].map(|path| disk.open(Path::new(path), Open::New).unwrap());
+        node.arm(Fault::LoseWrite, Some(Path::new("/a")), drawn(&node));
+        for file in [&files[1], &files[0]] {
+            write(file, 0, b"first ").unwrap();
+            write(file, 6, b"second").unwrap();
+        }
+        disk.sync_all(Path::new("/")).await.unwrap();
+        assert_eq!(content(&node, "/a/log").unwrap(), b"first second");
+        reboot(&node, Persona::Nothing);
+        assert_eq!(content(&node, "/a/log").unwrap(), b"\0\0\0\0\0\0second");
+        assert_eq!(content(&node, "/log").unwrap(), b"first second", "in the other directory");
+    });
+}
+
+#[test]
+fn the_fate_of_a_power_loss_is_its_faults_own() {
+    // Whatever was drawn from the disk's stream before.
+    let lost = |draws: u32| {
+        let left = std::cell::RefCell::new(vec![]);
+        with_disk(1, |node| {
+            let left = &left;
+            async move {
+                let disk = node.boot(1);
+                let file = disk.open(Path::new("/log"), Open::New).unwrap();
+                disk.sync_dir(Path::new("/")).await.unwrap();
+                for _ in 0..draws {
+                    file.sync().await.unwrap();
+                }
+                write(&file, 0, &[1; 9000]).unwrap();
+                let mut chance = Chance::stream(1, Subsystem::Fault, 3, 0);
+                node.power_loss(Persona::Scattered, &mut chance);
+                *left.borrow_mut() = content(&node, "/log").unwrap();
+            }
+        });
+        left.into_inner()
+    };
+    assert_eq!(lost(0), lost(5));
 }
 
 #[test]
@@ -362,8 +516,9 @@ fn a_failed_write_may_be_carried_out_in_part() {
     with_disk(1, |node| async move {
         let disk = node.boot(1);
         let file = disk.open(Path::new("/log"), Open::New).unwrap();
-        node.arm(Fault::FailWrite);
-        assert_eq!(write(&file, 0, &[1; 5000]).unwrap_err().raw_os_error(), Some(super::EIO));
+        node.arm(Fault::FailWrite, None, drawn(&node));
+        let error = write(&file, 0, &[1; 5000]).unwrap_err();
+        assert_eq!(error.raw_os_error(), super::eio().raw_os_error());
         assert!(file.len().unwrap() < 5000);
         write(&file, 0, &[1; 5000]).expect("it strikes once");
     });
@@ -383,6 +538,7 @@ fn a_full_disk_refuses_and_recovers() {
             disk.open(Path::new("/new"), Open::New).err().unwrap().kind(),
             ErrorKind::StorageFull
         );
+        assert_eq!(node.reasons(), [Reason::NoSpace].into());
         write(&file, 0, &[2; 4096]).expect("pages that exist can be rewritten");
         file.set_len(0).unwrap();
         write(&file, 0, &[1; 4096]).expect("space came back");
@@ -413,11 +569,13 @@ fn rot_sticks_and_a_flipped_read_does_not() {
         let disk = node.boot(1);
         let file = disk.open(Path::new("/log"), Open::New).unwrap();
         write(&file, 0, &[0; 3000]).unwrap();
-        node.arm(Fault::FlipRead);
+        assert_eq!(node.rot(Path::new("/log"), &mut drawn(&node)), None, "nothing is durable");
+        disk.sync_all(Path::new("/")).await.unwrap();
+        node.arm(Fault::FlipRead, None, drawn(&node));
         let flipped = |data: &[u8]| data.iter().map(|byte| byte.count_ones()).sum::<u32>();
         assert_eq!(flipped(&file.read_at(0, 3000).await.unwrap()), 1);
         assert_eq!(flipped(&file.read_at(0, 3000).await.unwrap()), 0);
-        node.rot(Path::new("/log"));
+        node.rot(Path::new("/log"), &mut drawn(&node)).unwrap();
         assert_eq!(flipped(&file.read_at(0, 3000).await.unwrap()), 1);
         assert_eq!(flipped(&file.read_at(0, 3000).await.unwrap()), 1);
     });
@@ -443,12 +601,45 @@ fn reads_after_a_power_loss_wait_for_the_device() {
 }
 
 #[test]
+fn moments_open_with_the_calls_that_make_them() {
+    use crate::plan::fault::Window;
+    use std::sync::Mutex;
+    with_disk(1, |node| async move {
+        let seen = Arc::new(Mutex::new(vec![]));
+        let disk = node.boot(1);
+        let watch = || {
+            for window in Window::ALL {
+                let seen = seen.clone();
+                node.moments().next(window, move || seen.lock().unwrap().push(window));
+            }
+        };
+        let told = || {
+            node.moments().close();
+            std::mem::take(&mut *seen.lock().unwrap())
+        };
+        watch();
+        let file = disk.open(Path::new("/1.log"), Open::New).unwrap();
+        assert_eq!(told(), [Window::Renaming]);
+        watch();
+        write(&file, 0, b"data").unwrap();
+        assert_eq!(told(), [Window::Unsynced]);
+        watch();
+        file.sync().await.unwrap();
+        assert_eq!(told(), [Window::Syncing]);
+        watch();
+        write(&disk.open(Path::new("/state.tmp"), Open::New).unwrap(), 0, b"new").unwrap();
+        disk.rename(Path::new("/state.tmp"), Path::new("/state")).unwrap();
+        assert_eq!(told(), [Window::Replacing]);
+    });
+}
+
+#[test]
 fn a_wiped_disk_is_empty() {
     with_disk(1, |node| async move {
         let disk = node.boot(1);
         disk.create_dir_all(Path::new("/data")).unwrap();
         disk.sync_all(Path::new("/")).await.unwrap();
-        node.power_loss(Persona::Everything);
+        node.power_loss(Persona::Everything, &mut drawn(&node));
         node.wipe();
         assert_eq!(node.boot(2).list(Path::new("/")).unwrap(), []);
     });

@@ -22,6 +22,9 @@ use crate::chance::Chance;
 /// What a file may leave unsynced before the kernel writes the oldest of it back by itself.
 const DIRTY_BYTES_MAX: usize = 1 << 20;
 
+/// How often the pages of a failed sync are dropped from memory: file systems differ.
+const EVICTED_AFTER_FAILURE: f64 = 0.3;
+
 pub struct Volume {
     tree: Tree,
     files: BTreeMap<Ino, FileData>,
@@ -43,6 +46,8 @@ struct FileData {
     modified_ms: i64,
     /// Nothing of the file is in memory: the next read waits for the device.
     cold: bool,
+    /// Pages were lost to a failure that nobody told the file's holders of yet.
+    wronged: bool,
 }
 
 #[derive(Clone, Debug)]
@@ -210,12 +215,15 @@ impl Volume {
         (self.capacity_bytes, self.capacity_bytes.saturating_sub(self.used_bytes))
     }
 
+    pub fn used_bytes(&self) -> u64 {
+        self.used_bytes
+    }
+
     /// Handles.
     pub fn open_files(&self) -> usize {
         self.open.values().sum::<u32>() as usize
     }
 
-    #[cfg_attr(not(test), allow(dead_code, reason = "no plan draws it yet"))]
     pub fn set_capacity(&mut self, bytes: u64) {
         self.capacity_bytes = bytes;
     }
@@ -294,20 +302,60 @@ impl Volume {
         self.collect();
     }
 
-    /// The device refused. The kernel marks the pages clean all the same: they still read back,
-    /// some of them reached the disk, and no later sync will write the others (fsyncgate).
-    pub fn fail_sync(&mut self, ino: Ino, upto: u64, loss: &mut Loss) {
+    /// The device refused. The kernel marks the pages clean all the same: they read back, as they
+    /// were written or as the disk has them; some of them reached it, and no later sync will write
+    /// the others (fsyncgate).
+    pub fn fail_sync(&mut self, ino: Ino, upto: u64, chance: &mut Chance) {
+        let is_evicted = chance.happens(EVICTED_AFTER_FAILURE);
+        let mut loss = Loss::draw(Persona::Scattered, 0, chance);
+        self.with_usage(ino, |file| {
+            let kept = file.pending.iter().take_while(|(seq, _)| *seq < upto).count();
+            let covered: Vec<_> = file.pending.drain(..kept).collect();
+            file.pending_bytes = file.pending.iter().map(|(_, change)| change.bytes()).sum();
+            loss.apply(&covered, &mut file.durable);
+            if is_evicted {
+                file.read_back();
+            }
+        });
+    }
+
+    /// The same for every file. Who has one of them open is told by its next sync, once.
+    pub fn fail_sync_all(&mut self, upto: u64, chance: &mut Chance) {
+        for ino in self.files.keys().copied().collect::<Vec<_>>() {
+            let covers = |file: &FileData| file.pending.front().is_some_and(|(seq, _)| *seq < upto);
+            if covers(&self.files[&ino]) {
+                self.fail_sync(ino, upto, chance);
+                self.file(ino).wronged = self.open.contains_key(&ino);
+            }
+        }
+    }
+
+    /// Must a sync of the file say that an earlier failure took pages of it?
+    pub fn take_wrong(&mut self, ino: Ino) -> bool {
+        std::mem::take(&mut self.file(ino).wronged)
+    }
+
+    /// Clean pages leave the memory.
+    pub fn evict(&mut self, ino: Ino) {
+        self.with_usage(ino, |file| {
+            file.read_back();
+            file.cold = true;
+        });
+    }
+
+    /// What was written last is in memory, and never reaches the disk.
+    pub fn lose_last_write(&mut self, ino: Ino) {
         let file = self.file(ino);
-        let kept = file.pending.iter().take_while(|(seq, _)| *seq < upto).count();
-        let covered: Vec<_> = file.pending.drain(..kept).collect();
-        file.pending_bytes = file.pending.iter().map(|(_, change)| change.bytes()).sum();
-        loss.apply(&covered, &mut file.durable);
+        if let Some((_, lost)) = file.pending.pop_back() {
+            file.pending_bytes -= lost.bytes();
+        }
     }
 
     /// The process died and the kernel did not: the page cache stays.
     pub fn process_crash(&mut self) {
         self.locked.clear();
         for ino in std::mem::take(&mut self.open).into_keys() {
+            self.file(ino).wronged = false;
             self.free(ino);
         }
     }
@@ -326,6 +374,7 @@ impl Volume {
             file.pending_bytes = 0;
             file.cache = file.durable.clone();
             file.cold = true;
+            file.wronged = false;
         }
         self.used_bytes = self.files.values().map(|file| file.cache.allocated_bytes()).sum();
     }
@@ -341,13 +390,11 @@ impl Volume {
         }
     }
 
-    #[cfg_attr(not(test), allow(dead_code, reason = "no plan draws it yet"))]
     pub fn wipe(&mut self) {
         *self = Volume::new(self.capacity_bytes);
     }
 
     /// Flips one bit, on the disk and in memory: rot that sticks.
-    #[cfg_attr(not(test), allow(dead_code, reason = "no plan draws it yet"))]
     pub fn rot(&mut self, ino: Ino, at: u64, bit: u8) {
         let file = self.file(ino);
         for image in [&mut file.cache, &mut file.durable] {
@@ -430,6 +477,19 @@ impl Volume {
 }
 
 impl FileData {
+    /// Clean pages are read from the disk again; the length is kept in memory.
+    fn read_back(&mut self) {
+        let len = self.cache.len();
+        self.cache = self.durable.clone();
+        self.cache.set_len(len);
+        for (_, change) in &self.pending {
+            match change {
+                Change::Write { at, data } => self.cache.write(*at, data),
+                Change::SetLen(len) => self.cache.set_len(*len),
+            }
+        }
+    }
+
     fn persist_oldest(&mut self) {
         let (_, change) = self.pending.pop_front().expect("the caller has looked");
         self.pending_bytes -= change.bytes();

@@ -44,6 +44,8 @@ pub struct End {
     pub departs: Duration,
     pub arrives: Duration,
     pub held_until: Duration,
+    /// So many more bytes leave here, and then the connection breaks.
+    pub severed_after: Option<usize>,
     pub stalled_since: Option<Duration>,
     pub retry: Duration,
 }
@@ -90,6 +92,7 @@ impl End {
             departs: Duration::ZERO,
             arrives: Duration::ZERO,
             held_until: Duration::ZERO,
+            severed_after: None,
             stalled_since: None,
             retry: RETRY_FIRST,
         }

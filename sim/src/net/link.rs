@@ -17,10 +17,19 @@ pub struct Link {
     pub loss_ppm: u32,
     /// Of a million connections, those whose ends have very little memory.
     pub tiny_window_ppm: u32,
+}
+
+/// What is wrong with one direction for a while. Several may be, each until it is mended itself.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Trouble {
     /// Nothing passes.
-    pub cut: bool,
+    Cut,
     /// Nobody answers a SYN, and what is established goes on.
-    pub connects_hang: bool,
+    ConnectsHang,
+    Slow {
+        latency: Duration,
+        bytes_per_second: u64,
+    },
 }
 
 impl Default for Link {
@@ -30,17 +39,15 @@ impl Default for Link {
             bytes_per_second: 1 << 30,
             loss_ppm: 0,
             tiny_window_ppm: 0,
-            cut: false,
-            connects_hang: false,
         }
     }
 }
 
 #[derive(Default)]
 pub struct Links {
-    /// Those that differ from the usual.
-    changed: BTreeMap<(usize, usize), Link>,
     usual: Link,
+    /// By direction, and by what mends them.
+    troubles: BTreeMap<(usize, usize), Vec<(u64, Trouble)>>,
 }
 
 const LOOPBACK_MICROS: Range<u64> = 5..50;
@@ -51,56 +58,62 @@ impl Links {
         self.usual = usual;
     }
 
-    pub fn change(&mut self, from: usize, to: usize) -> &mut Link {
-        self.changed.entry((from, to)).or_insert_with(|| self.usual.clone())
+    /// The other direction is another matter. `id` is for [`Links::mend`].
+    pub fn trouble(&mut self, id: u64, from: usize, to: usize, trouble: Trouble) {
+        self.troubles.entry((from, to)).or_default().push((id, trouble));
     }
 
-    /// From now on nothing of `from` reaches `to`. The other direction is another matter.
-    pub fn cut(&mut self, from: usize, to: usize) {
-        self.change(from, to).cut = true;
-    }
-
-    pub fn heal(&mut self, from: usize, to: usize) {
-        self.changed.remove(&(from, to));
+    pub fn mend(&mut self, id: u64) {
+        for troubles in self.troubles.values_mut() {
+            troubles.retain(|(other, _)| *other != id);
+        }
+        self.troubles.retain(|_, troubles| !troubles.is_empty());
     }
 
     /// All links are sound, near and wide from now on.
     pub fn heal_all(&mut self) {
-        self.changed.clear();
+        self.troubles.clear();
         self.usual = Link::default();
     }
 
     pub fn is_cut(&self, from: usize, to: usize) -> bool {
-        from != to && self.get(from, to).cut
+        from != to && self.troubles(from, to).any(|trouble| *trouble == Trouble::Cut)
     }
 
     pub fn connects_hang(&self, from: usize, to: usize) -> bool {
-        self.get(from, to).connects_hang
+        self.troubles(from, to).any(|trouble| *trouble == Trouble::ConnectsHang)
     }
 
     pub fn latency(&self, from: usize, to: usize, chance: &mut Chance) -> Duration {
         if from == to {
             return Duration::from_micros(chance.between(LOOPBACK_MICROS));
         }
-        let link = self.get(from, to);
-        let mut micros = chance.between(link.latency_micros.clone());
-        if chance.happens(f64::from(link.loss_ppm) / 1e6) {
+        let mut micros = chance.between(self.usual.latency_micros.clone());
+        if chance.happens(f64::from(self.usual.loss_ppm) / 1e6) {
             micros += chance.between(RESENT_MICROS);
         }
-        Duration::from_micros(micros)
+        let extra = self.troubles(from, to).filter_map(|trouble| match trouble {
+            Trouble::Slow { latency, .. } => Some(*latency),
+            _ => None,
+        });
+        extra.fold(Duration::from_micros(micros), |sum, extra| sum + extra)
     }
 
-    pub fn has_tiny_window(&self, from: usize, to: usize, chance: &mut Chance) -> bool {
-        chance.happens(f64::from(self.get(from, to).tiny_window_ppm) / 1e6)
+    pub fn has_tiny_window(&self, chance: &mut Chance) -> bool {
+        chance.happens(f64::from(self.usual.tiny_window_ppm) / 1e6)
     }
 
     /// How long the link is busy with `len` bytes.
     pub fn transmission(&self, from: usize, to: usize, len: usize) -> Duration {
-        let nanos = len as u128 * 1_000_000_000 / self.get(from, to).bytes_per_second as u128;
-        Duration::from_nanos(nanos as u64)
+        let narrowest = self.troubles(from, to).filter_map(|trouble| match trouble {
+            Trouble::Slow { bytes_per_second, .. } => Some(*bytes_per_second),
+            _ => None,
+        });
+        let bytes_per_second = narrowest.fold(self.usual.bytes_per_second, u64::min);
+        Duration::from_nanos((len as u128 * 1_000_000_000 / bytes_per_second as u128) as u64)
     }
 
-    fn get(&self, from: usize, to: usize) -> &Link {
-        self.changed.get(&(from, to)).unwrap_or(&self.usual)
+    fn troubles(&self, from: usize, to: usize) -> impl Iterator<Item = &Trouble> {
+        self.troubles.get(&(from, to)).into_iter().flatten().map(|(_, trouble)| trouble)
     }
 }

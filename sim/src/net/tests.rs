@@ -10,6 +10,7 @@ use madsim::runtime::{Handle, Runtime};
 use ottla::env::net::{Conn, Listener, Net};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
+use super::link::Trouble;
 use super::wires::Wires;
 use super::{SimConn, SimListener, SimNet, SimReader, SimWriter, address_of};
 use crate::agenda::{Agenda, Sleep};
@@ -70,6 +71,14 @@ impl Pair {
     }
 }
 
+fn chance() -> Chance {
+    Chance::stream(1, Subsystem::Fault, 1, 0)
+}
+
+fn slow(latency_ms: u64, bytes_per_second: u64) -> Trouble {
+    Trouble::Slow { latency: Duration::from_millis(latency_ms), bytes_per_second }
+}
+
 #[test]
 fn a_stream_arrives_whole_and_in_order() {
     for seed in 0..20 {
@@ -118,7 +127,7 @@ fn a_writer_waits_for_a_reader_that_does_not_read() {
 #[test]
 fn a_slow_link_takes_its_time() {
     with_pair(1, |pair| async move {
-        pair.wires.with_links(|links| links.change(0, 1).bytes_per_second = 1000);
+        pair.wires.with_links(|links| links.trouble(1, 0, 1, slow(0, 1000)));
         let ((_, mut out), (mut into, _)) = pair.connected().await;
         let begun = pair.now();
         out.write_all(&[0; 5000]).await.unwrap();
@@ -132,13 +141,13 @@ fn a_slow_link_takes_its_time() {
 fn a_cut_one_way_stalls_that_way_only_until_it_heals() {
     with_pair(1, |pair| async move {
         let ((mut a_in, mut a_out), (mut b_in, mut b_out)) = pair.connected().await;
-        pair.wires.with_links(|links| links.cut(0, 1));
+        pair.wires.with_links(|links| links.trouble(1, 0, 1, Trouble::Cut));
         a_out.write_all(b"lost").await.unwrap();
         b_out.write_all(b"back").await.unwrap();
         a_in.read_exact(&mut [0; 4]).await.unwrap();
         let mut lost = [0; 4];
         assert!(pair.ends(SECOND * 60, b_in.read_exact(&mut lost)).await.is_none());
-        pair.wires.with_links(|links| links.heal(0, 1));
+        pair.wires.with_links(|links| links.mend(1));
         pair.ends(SECOND * 6, b_in.read_exact(&mut lost)).await.expect("sent again").unwrap();
         assert_eq!(&lost, b"lost");
     });
@@ -152,14 +161,14 @@ fn a_connect_across_a_cut_hangs_and_without_a_listener_is_refused() {
         assert_eq!(refused.kind(), ErrorKind::ConnectionRefused);
 
         for cut in [(0, 1), (1, 0)] {
-            pair.wires.with_links(|links| links.cut(cut.0, cut.1));
+            pair.wires.with_links(|links| links.trouble(1, cut.0, cut.1, Trouble::Cut));
             let begun = pair.now();
             let hung = net.connect((address_of(1), PORT).into()).await.err().unwrap();
             assert_eq!(hung.kind(), ErrorKind::TimedOut);
             assert!(pair.now() - begun > SECOND * 60);
             pair.wires.with_links(|links| links.heal_all());
         }
-        pair.wires.with_links(|links| links.change(0, 1).connects_hang = true);
+        pair.wires.with_links(|links| links.trouble(2, 0, 1, Trouble::ConnectsHang));
         assert!(pair.ends(SECOND * 30, pair.connect()).await.is_none());
     });
 }
@@ -211,7 +220,7 @@ fn a_power_loss_is_silent_and_the_peer_learns_by_sending() {
 fn a_reset_breaks_both_ends() {
     with_pair(1, |pair| async move {
         let ((mut a_in, _a_out), (mut b_in, _b_out)) = pair.connected().await;
-        assert_eq!(pair.wires.reset_connections(1, 1.0), 1);
+        assert_eq!(pair.wires.reset_connections(1, 1.0, &mut chance()), 1);
         for reader in [&mut a_in, &mut b_in] {
             let error = reader.read(&mut [0; 8]).await.unwrap_err();
             assert_eq!(error.kind(), ErrorKind::ConnectionReset);
@@ -234,7 +243,7 @@ fn one_side_may_finish_and_the_other_go_on() {
 fn a_held_connection_delivers_late_and_in_order() {
     with_pair(1, |pair| async move {
         let ((_, mut a_out), (mut b_in, _)) = pair.connected().await;
-        pair.wires.hold_one(0, SECOND * 20);
+        pair.wires.hold_one(0, SECOND * 20, &mut chance());
         a_out.write_all(b"1").await.unwrap();
         pair.sleep(SECOND).await;
         a_out.write_all(b"2").await.unwrap();
@@ -242,6 +251,58 @@ fn a_held_connection_delivers_late_and_in_order() {
         assert!(pair.ends(SECOND * 15, b_in.read_exact(&mut both)).await.is_none());
         b_in.read_exact(&mut both).await.unwrap();
         assert_eq!(&both, b"12");
+    });
+}
+
+#[test]
+fn a_severed_connection_ends_within_what_was_sent() {
+    with_pair(1, |pair| async move {
+        let ((mut a_in, mut a_out), (mut b_in, mut b_out)) = pair.connected().await;
+        pair.wires.sever_one(0, 7, &mut chance());
+        a_out.write_all(b"hell").await.unwrap();
+        a_out.write_all(b"o world").await.unwrap();
+        let mut read = vec![];
+        b_in.read_to_end(&mut read).await.unwrap();
+        assert_eq!(read, b"hello w");
+        assert!(a_out.write_all(b"more").await.is_err());
+        assert!(a_in.read(&mut [0; 8]).await.is_err());
+        // The other direction does not know yet.
+        b_out.write_all(b"answer").await.unwrap();
+    });
+}
+
+#[test]
+fn a_forgotten_connection_is_half_open_until_its_peer_sends() {
+    with_pair(1, |pair| async move {
+        let ((mut a_in, _a_out), (mut b_in, mut b_out)) = pair.connected().await;
+        pair.wires.forget_one(0, &mut chance());
+        assert!(a_in.read(&mut [0; 8]).await.is_err());
+        assert!(pair.ends(SECOND * 600, b_in.read(&mut [0; 8])).await.is_none(), "half-open");
+        b_out.write_all(b"anyone?").await.unwrap();
+        let error = b_in.read(&mut [0; 8]).await.unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::ConnectionReset);
+    });
+}
+
+#[test]
+fn troubles_of_one_link_heal_each_for_itself() {
+    with_pair(1, |pair| async move {
+        let ((_, mut a_out), (mut b_in, _)) = pair.connected().await;
+        pair.wires.with_links(|links| {
+            links.trouble(1, 0, 1, Trouble::Cut);
+            links.trouble(2, 0, 1, slow(3000, 1 << 20));
+            links.trouble(3, 0, 1, Trouble::Cut);
+            links.mend(1);
+        });
+        a_out.write_all(b"late").await.unwrap();
+        let mut late = [0; 4];
+        assert!(pair.ends(SECOND * 60, b_in.read_exact(&mut late)).await.is_none());
+        pair.wires.with_links(|links| links.mend(3));
+        pair.ends(SECOND * 6, b_in.read_exact(&mut late)).await.expect("not cut").unwrap();
+        let begun = pair.now();
+        a_out.write_all(b"slow").await.unwrap();
+        b_in.read_exact(&mut late).await.unwrap();
+        assert!(pair.now() - begun >= SECOND * 3);
     });
 }
 

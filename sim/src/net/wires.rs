@@ -33,7 +33,7 @@ pub struct Wires {
 #[derive(Default)]
 pub(super) struct State {
     hosts: Vec<Host>,
-    links: Links,
+    pub(super) links: Links,
     listeners: BTreeMap<(usize, u16), Backlog>,
     pub(super) connections: BTreeMap<u64, [End; 2]>,
     connections_made: u64,
@@ -42,7 +42,6 @@ pub(super) struct State {
 }
 
 struct Host {
-    chance: Chance,
     powered: bool,
 }
 
@@ -62,8 +61,7 @@ impl Wires {
     pub fn add_host(&self) -> usize {
         let mut state = self.state();
         let index = state.hosts.len();
-        let chance = Chance::stream(self.seed, Subsystem::Net, index as u64, 0);
-        state.hosts.push(Host { chance, powered: false });
+        state.hosts.push(Host { powered: false });
         index
     }
 
@@ -104,42 +102,6 @@ impl Wires {
         }
         drop(state);
         drop(listeners);
-    }
-
-    /// Breaks a drawn share of the connections that `host` has, at both ends.
-    pub fn reset_connections(&self, host: usize, share: f64) -> usize {
-        let mut state = self.state();
-        let mut count = 0;
-        for (id, _) in state.ends_of(host) {
-            if state.hosts[host].chance.happens(share) && state.connections.contains_key(&id) {
-                count += 1;
-                state.break_end(id, 0, ErrorKind::ConnectionReset);
-                state.break_end(id, 1, ErrorKind::ConnectionReset);
-                state.reap(id);
-            }
-        }
-        count
-    }
-
-    /// Holds back what one drawn connection of `host` sends; it arrives later, in order.
-    pub fn hold_one(&self, host: usize, wait: Duration) {
-        let mut state = self.state();
-        let ends = state.ends_of(host);
-        if ends.is_empty() {
-            return;
-        }
-        let (id, side) = ends[state.hosts[host].chance.index(ends.len())];
-        state.connections.get_mut(&id).expect("just listed")[side].held_until =
-            self.agenda.now() + wait;
-    }
-
-    /// Lets go of everything that is held, and mends every link.
-    pub fn heal(&self) {
-        let mut state = self.state();
-        state.links.heal_all();
-        for end in state.connections.values_mut().flatten() {
-            end.held_until = Duration::ZERO;
-        }
     }
 
     #[cfg_attr(not(test), allow(dead_code, reason = "tests look"))]
@@ -222,12 +184,12 @@ impl Wires {
         let id = state.connections_made;
         let local = SocketAddr::new(super::address_of(host), 10_000 + (id % 20_000) as u16);
         let accepted = SocketAddr::new(super::address_of(peer), to.port());
-        let end = |side, host, address, to| {
+        let end = |side, host, address| {
             let mut chance = Chance::stream(self.seed, Subsystem::Net, id << 1 | side, 1 << 40);
-            let is_tiny = state.links.has_tiny_window(host, to, &mut chance);
+            let is_tiny = state.links.has_tiny_window(&mut chance);
             End::new(host, address, chance, is_tiny)
         };
-        let ends = [end(0, host, local, peer), end(1, peer, accepted, host)];
+        let ends = [end(0, host, local), end(1, peer, accepted)];
         state.connections.insert(id, ends);
         let backlog = state.listeners.get_mut(&(peer, to.port())).expect("checked above");
         backlog.waiting.push_back(Socket::new(self, id, 1));
@@ -249,7 +211,22 @@ impl Wires {
     // What happens to a connection.
 
     /// Puts a load on the wire of `side`.
-    pub(super) fn send(&self, state: &mut State, id: u64, side: usize, load: Load) {
+    pub(super) fn send(&self, state: &mut State, id: u64, side: usize, mut load: Load) {
+        let Some(ends) = state.connections.get_mut(&id) else { return };
+        let end = &mut ends[side];
+        if let (Some(left), Load::Data(data)) = (end.severed_after, &mut load) {
+            end.severed_after = left.checked_sub(data.len());
+            data.truncate(left);
+            if end.severed_after.is_none() {
+                self.put(state, id, side, load);
+                self.put(state, id, side, Load::Finish);
+                return state.sever(id, side);
+            }
+        }
+        self.put(state, id, side, load);
+    }
+
+    fn put(&self, state: &mut State, id: u64, side: usize, load: Load) {
         let Some(ends) = state.connections.get_mut(&id) else { return };
         let (from, to) = (ends[side].host, ends[1 - side].host);
         let end = &mut ends[side];
@@ -413,7 +390,7 @@ impl Wires {
 }
 
 impl State {
-    fn ends_of(&self, host: usize) -> Vec<(u64, usize)> {
+    pub(super) fn ends_of(&self, host: usize) -> Vec<(u64, usize)> {
         let open = |end: &End| end.host == host && end.life == Life::Open;
         let sides = self.connections.iter().flat_map(|(id, ends)| {
             ends.iter().enumerate().map(move |(side, end)| (*id, side, end))
@@ -438,7 +415,7 @@ impl State {
         host.powered && room && !cut && !self.links.connects_hang(from, to)
     }
 
-    fn break_end(&mut self, id: u64, side: usize, why: ErrorKind) {
+    pub(super) fn break_end(&mut self, id: u64, side: usize, why: ErrorKind) {
         let Some(ends) = self.connections.get_mut(&id) else { return };
         let end = &mut ends[side];
         end.broken.get_or_insert(why);
@@ -451,7 +428,7 @@ impl State {
     }
 
     /// Forgets a connection that both sides are done with.
-    fn reap(&mut self, id: u64) {
+    pub(super) fn reap(&mut self, id: u64) {
         let done = |end: &End| end.life != Life::Open && end.wire.is_empty();
         if self.connections.get(&id).is_some_and(|ends| ends.iter().all(done)) {
             self.connections.remove(&id);
