@@ -127,6 +127,8 @@ fn run_here(plan: Plan, kept_max: usize) -> Told {
     keep_panics(remains.panic.clone());
     let seed = plan.seed;
     let runtime = Runtime::with_seed_and_config(seed, madsim::Config::default());
+    // Who lies must be asked for it later.
+    let plan = if plan.canary { plan.without_deletion() } else { plan };
     let plan = Arc::new(plan);
     let scenario = scenario(plan, remains.clone(), kept_max);
     let ended = catch_unwind(AssertUnwindSafe(|| runtime.block_on(scenario)));
@@ -196,7 +198,7 @@ async fn scenario(plan: Arc<Plan>, remains: Remains, kept_max: usize) -> Result<
     if let Some(how) = plan.last_kill {
         world.kill(0, how);
         if plan.canary {
-            betray(&world);
+            betray(&world, &plan.topics[0].name);
         }
         world.start(0);
     }
@@ -273,12 +275,12 @@ async fn rest(world: &World, plan: &Plan) {
 }
 
 /// Loses half of the largest segment of a topic.
-fn betray(world: &World) {
+fn betray(world: &World, topic: &str) {
     let disk = world.disk(0);
     let victim = disk.with_volume(|volume| {
         let files = files_below(volume, Path::new(DATA_DIR)).into_iter();
         let logs = files.filter(|path| path.extension().is_some_and(|kind| kind == "log"));
-        let topics = logs.filter(|path| !path.to_string_lossy().contains("__cluster"));
+        let topics = logs.filter(|path| path.to_string_lossy().contains(topic));
         topics.max_by_key(|path| volume.find(path).map(|ino| volume.len(ino)))
     });
     if let Some(path) = victim {

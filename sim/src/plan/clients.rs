@@ -235,6 +235,13 @@ impl Plan {
         }
     }
 
+    /// The same, but that nothing is deleted: neither topics nor records.
+    pub fn without_deletion(mut self) -> Plan {
+        self.admins.iter_mut().for_each(|admin| admin.steps.clear());
+        self.topics.iter_mut().for_each(|topic| topic.configs.clear());
+        self
+    }
+
     /// Is it deleted by anybody?
     pub fn is_deleted(&self, topic: usize) -> bool {
         self.acts_on(topic).any(|act| matches!(act, Act::Delete { .. }))
@@ -293,7 +300,9 @@ mod tests {
         let quiet = plan(vec![Act::Describe]).expected(0);
         assert!(!quiet.retention && !quiet.deleted && !quiet.records_deleted);
         assert_eq!((quiet.batch_bytes_taken, quiet.batch_bytes_max), (1_048_588, 1_048_588));
-        assert!(plan(vec![Act::Delete { by_id: true }]).expected(0).deleted);
+        let deleting = || plan(vec![Act::Delete { by_id: true }]);
+        assert!(deleting().expected(0).deleted);
+        assert!(!deleting().without_deletion().expected(0).deleted);
         let kept = plan(vec![configure("retention.ms", "-1")]);
         assert!(!kept.expected(0).retention);
         assert!(plan(vec![configure("retention.bytes", "100")]).expected(0).retention);

@@ -60,6 +60,8 @@ struct Work<'a, E: Env> {
     name: &'a str,
     ours: &'a ProducerPlan,
     producer: Producer<E>,
+    /// The broker knows what it stored, however often it is sent.
+    is_known_again: bool,
     writer: Writer,
     sights: Sights,
     /// As far as is known.
@@ -82,6 +84,9 @@ impl<'a, E: Env> Work<'a, E> {
             delivery_ms_max: ours.delivery_ms,
             first_sequence: ours.first_sequence,
         };
+        let expected = stage.plan.expected(ours.topic);
+        // With the last of a producer's batches a broker may forget the producer when it restarts.
+        let forgets = expected.producers_expire || expected.retention || expected.records_deleted;
         let (seed, shape) = (stage.plan.seed, ours.shape);
         Work {
             env,
@@ -89,6 +94,7 @@ impl<'a, E: Env> Work<'a, E> {
             name,
             ours,
             producer: Producer::new(stage.client(env, name), options),
+            is_known_again: ours.idempotent && !forgets,
             writer: Writer { name: name.to_string(), index, seed, shape, records: 0 },
             sights: Sights::default(),
             topic: None,
@@ -183,8 +189,6 @@ impl<'a, E: Env> Work<'a, E> {
             epoch: origin.epoch,
             base: origin.base_sequence,
         });
-        // A batch that is sent once more is one of an idempotent producer.
-        let is_known_again = ours.idempotent && !self.stage.plan.producers_expire();
         let produce = What::Produce {
             topic: told(topic),
             partition,
@@ -193,8 +197,10 @@ impl<'a, E: Env> Work<'a, E> {
             times,
             acks: ours.acks,
             idempotent: ours.idempotent,
-            once: is_known_again || !(ours.retries || ours.idempotent),
-            ordered: ours.idempotent || ours.in_flight == 1 || !ours.retries,
+            // A batch that is sent once more on purpose is one of an idempotent producer.
+            once: self.is_known_again || !(ours.retries || ours.idempotent),
+            ordered: self.is_known_again
+                || (!ours.idempotent && (ours.in_flight == 1 || !ours.retries)),
             sequence,
             bytes: parcel.batch().len() as u32,
         };
