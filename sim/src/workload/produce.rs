@@ -197,8 +197,7 @@ impl<'a, E: Env> Work<'a, E> {
             times,
             acks: ours.acks,
             idempotent: ours.idempotent,
-            // A batch that is sent once more on purpose is one of an idempotent producer.
-            once: self.is_known_again || !(ours.retries || ours.idempotent),
+            once: self.is_known_again || !ours.retries,
             ordered: self.is_known_again
                 || (!ours.idempotent && (ours.in_flight == 1 || !ours.retries)),
             sequence,
@@ -209,8 +208,12 @@ impl<'a, E: Env> Work<'a, E> {
         parcel
     }
 
-    /// Sends a batch byte by byte as it was sent before; 0 is none, 1 the last.
+    /// Sends a batch byte by byte as it was sent before; 0 is none, 1 the last. Only where the broker
+    /// must know it.
     async fn send_again(&mut self, which: u32) {
+        if !self.is_known_again {
+            return;
+        }
         let Some(place) = (which as usize).checked_sub(1) else { return };
         let Some((batch, parcel)) = self.acknowledged.get(place) else { return };
         let batch = *batch;
