@@ -156,7 +156,7 @@ fn code_of(error: &CallError) -> Option<ErrorCode> {
     }
 }
 
-/// Some codes say that nobody knows.
+/// Some codes say that nobody knows: so does a controller that resigns with requests under way.
 fn is_definite(error: &CallError) -> bool {
     !matches!(
         code_of(error),
@@ -165,6 +165,7 @@ fn is_definite(error: &CallError) -> bool {
                 | ErrorCode::UnknownServerError
                 | ErrorCode::KafkaStorageError
                 | ErrorCode::NetworkException
+                | ErrorCode::NotController
         )
     )
 }
