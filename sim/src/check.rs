@@ -9,6 +9,7 @@ use std::fmt;
 use serde::{Deserialize, Serialize};
 
 pub mod forfeit;
+pub mod fsync;
 pub mod ghost;
 pub mod history;
 
@@ -34,6 +35,7 @@ pub enum Invariant {
     I41,
     I42,
     I43,
+    I44,
     I45,
     I46,
     I48,
@@ -43,7 +45,7 @@ pub enum Invariant {
 }
 
 impl Invariant {
-    pub const ALL: [Invariant; 26] = [
+    pub const ALL: [Invariant; 27] = [
         Invariant::I2,
         Invariant::I3,
         Invariant::I5,
@@ -64,6 +66,7 @@ impl Invariant {
         Invariant::I41,
         Invariant::I42,
         Invariant::I43,
+        Invariant::I44,
         Invariant::I45,
         Invariant::I46,
         Invariant::I48,
@@ -100,6 +103,7 @@ impl Invariant {
             Invariant::I41 => "a snapshot is whole and says what the log says",
             Invariant::I42 => "recovery keeps everything that was durable",
             Invariant::I43 => "damage below the recovery point is reported, never cut away",
+            Invariant::I44 => "what a failed sync was to cover never counts as durable",
             Invariant::I45 => {
                 "what is within a limit is taken, what is beyond it refused; a broker gives up \
                  only over its disk, and invents nothing"

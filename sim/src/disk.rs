@@ -158,6 +158,11 @@ impl NodeDisk {
         self.state().faults.reasons().clone()
     }
 
+    /// Files that the process that runs was told it could not sync.
+    pub fn failed_syncs(&self) -> BTreeSet<PathBuf> {
+        self.state().faults.failed_syncs().clone()
+    }
+
     /// Where faults wait for a moment of this disk.
     pub fn moments(&self) -> &Moments {
         &self.moments
@@ -509,7 +514,7 @@ impl File for SimFile {
         let struck = faults.strikes(Fault::FailSync, &self.handle.path);
         let wronged = volume.take_wrong(self.handle.ino);
         if struck.is_some() || wronged {
-            faults.tell(Reason::Error);
+            faults.sync_failed(&self.handle.path);
             if let Some(mut chance) = struck {
                 volume.fail_sync(self.handle.ino, upto, &mut chance);
                 *failed_syncs += 1;

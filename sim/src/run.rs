@@ -16,6 +16,7 @@ use serde::{Deserialize, Serialize};
 use crate::broker;
 use crate::budget::Budget;
 use crate::check::forfeit::{self, Watch};
+use crate::check::fsync::Syncs;
 use crate::check::ghost::{DATA_DIR, Ghost};
 use crate::check::history::{self, Rules, Summary};
 use crate::check::{Invariant, Violation};
@@ -229,8 +230,9 @@ fn attend(
     operator: &Arc<Operator>,
 ) {
     let (ghost, watch) = (ghost.clone(), Watch::new(budget.clone()));
-    let (observing, seed) = (operator.clone(), plan.seed);
+    let (observing, seed, syncs) = (operator.clone(), plan.seed, Syncs::default());
     world.set_observer(Arc::new(move |world, node, event| {
+        syncs.observe(world, node, event);
         if watch.observe(world, node, event) {
             let log = event.log();
             log.into_iter().for_each(|(topic, index)| ghost.forget(node, topic, index));
@@ -351,7 +353,7 @@ async fn settle(
 
 /// A broker gave up, and no fault of its disk was the reason.
 fn stopped_by_itself(operator: &Operator) -> Result<(), Failure> {
-    operator.complaint().map_or(Ok(()), |why| Err(failure(Kind::Panic, None, why)))
+    operator.complaint().map_or(Ok(()), |why| Err(failure(Kind::Panic, Some(Invariant::I45), why)))
 }
 
 /// A run that tried nothing proves nothing.

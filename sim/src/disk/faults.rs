@@ -49,6 +49,8 @@ pub struct Faults {
     /// Open files, at most.
     files_max: Option<u32>,
     reasons: BTreeSet<Reason>,
+    /// Files whose syncs the process that runs was told to have failed.
+    failed_syncs: BTreeSet<PathBuf>,
     /// How often a process was told of an error.
     errors_told: u64,
 }
@@ -120,8 +122,18 @@ impl Faults {
         &self.reasons
     }
 
+    pub fn sync_failed(&mut self, path: &Path) {
+        self.tell(Reason::Error);
+        self.failed_syncs.insert(path.to_owned());
+    }
+
+    pub fn failed_syncs(&self) -> &BTreeSet<PathBuf> {
+        &self.failed_syncs
+    }
+
     pub fn boot(&mut self) {
         self.reasons.clear();
+        self.failed_syncs.clear();
     }
 }
 
