@@ -52,6 +52,8 @@ struct State<E: Env> {
     waiters: Waiters,
     config: Arc<TopicConfig>,
     gone: Option<Gone>,
+    /// Where DeleteRecords moves the start to, once that is durable.
+    start_wanted: Option<Offset>,
 }
 
 /// Why a partition serves nobody any more.
@@ -155,8 +157,14 @@ impl<E: Env> Partition<E> {
         let (topic, topic_id, index) = name;
         // The checkpoint may be from before the start moved.
         let replica = Replica::new(me, high_watermark.max(log.start()), log.end());
-        let state =
-            State { log, replica, waiters: Waiters::default(), config: Arc::default(), gone: None };
+        let state = State {
+            log,
+            replica,
+            waiters: Waiters::default(),
+            config: Arc::default(),
+            gone: None,
+            start_wanted: None,
+        };
         let (env, state) = (env.clone(), Mutex::new(state));
         let mark = Mark::default();
         Arc::new(Partition { env, topic, topic_id, index, committer, mark, state })

@@ -337,6 +337,8 @@ impl<E: Env> Broker<E> {
         for directory in &self.directories {
             if self.write_lines(directory).await == Done::NoRoom {
                 full.push(directory);
+            } else {
+                self.write_high_watermarks(directory).await;
             }
         }
         for Hosted { partition, directory } in deleted {

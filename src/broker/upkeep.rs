@@ -158,7 +158,17 @@ impl<E: Env> Broker<E> {
     }
 
     async fn checkpoint_starts(&self, directory: &DataDirectory<E>) -> Done {
-        self.write(directory, Checkpoint::LogStart, Partition::start_to_checkpoint).await
+        let of = Partition::start_to_checkpoint;
+        let done = self.write(directory, Checkpoint::LogStart, of).await;
+        if done == Done::Written {
+            for Hosted { partition, .. } in self.hosted_in(directory) {
+                let name = LogName::new(&*partition.topic, partition.index);
+                if let Some(start) = directory.checkpointed(Checkpoint::LogStart, &name) {
+                    partition.on_start_durable(start);
+                }
+            }
+        }
+        done
     }
 
     fn not_written(&self, directory: &DataDirectory<E>, error: WriteError) -> Done {

@@ -29,7 +29,8 @@ impl<E: Env> Partition<E> {
     }
 
     pub fn start_to_checkpoint(&self) -> Option<Offset> {
-        self.lock().log.start_to_checkpoint()
+        let state = self.lock();
+        state.log.start_to_checkpoint().max(state.start_wanted)
     }
 
     pub fn high_watermark(&self) -> Offset {
@@ -139,8 +140,9 @@ impl<E: Env> Partition<E> {
         Ok(segments)
     }
 
-    /// Records below `to` are deleted; -1 deletes all that consumers may read. Says where the log
-    /// starts now, which its owner makes durable before anyone is told.
+    /// Records below `to` are to be deleted; -1 deletes all that consumers may read. Says where the
+    /// log will start once its owner has made that durable (`on_start_durable`): nobody is told of
+    /// a start that a power loss could take back.
     pub fn delete_records(&self, to: i64) -> Result<Offset, DeletionError> {
         let mut state = self.lock();
         state.check_readable(LeaderEpoch(-1))?;
@@ -153,13 +155,23 @@ impl<E: Env> Partition<E> {
         if to < Offset(0) || to > high_watermark {
             return Err(DeletionError::OutOfRange { to, high_watermark });
         }
-        if state.log.raise_start(to) {
+        if to > state.log.start() {
+            state.start_wanted = state.start_wanted.max(Some(to));
+        }
+        Ok(state.log.start().max(to))
+    }
+
+    /// The checkpoint says that the log starts at `start`.
+    pub fn on_start_durable(&self, start: Offset) {
+        let mut state = self.lock();
+        let Some(to) = state.start_wanted.filter(|&wanted| wanted <= start) else { return };
+        state.start_wanted = None;
+        if state.gone.is_none() && state.log.raise_start(to) {
             let (topic, partition) = (self.topic_id, self.index);
             let cause = Cause::DeleteRecords;
             self.env.probe(|| probe::Event::StartMoved { topic, partition, start: to, cause });
             state.waiters.wake();
         }
-        Ok(state.log.start())
     }
 }
 
