@@ -71,6 +71,8 @@ pub struct Log<E: Env> {
     epochs: Epochs,
     producers: Producers,
     unsynced: Unsynced<FileOf<E>>,
+    /// Segments were let go of, and a power loss may bring them back.
+    renaming: bool,
     /// A write went wrong in a way that leaves memory and disk apart: nothing more is appended.
     failed: bool,
 }
@@ -155,7 +157,7 @@ impl<E: Env> Log<E> {
 
     /// What `log-start-offset-checkpoint` must say; `None` when the files alone say it.
     pub fn start_to_checkpoint(&self) -> Option<Offset> {
-        (self.start > self.first_base()).then_some(self.start)
+        (self.start > self.first_base() || self.renaming).then_some(self.start)
     }
 
     /// Bytes written since the last `Checkpoint`: what recovery would read after a crash.

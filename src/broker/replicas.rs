@@ -335,7 +335,7 @@ impl<E: Env> Broker<E> {
         // Before the files go, so that the lines do not speak of a later log of the same name.
         let mut full = Vec::new();
         for directory in &self.directories {
-            if self.write_lines(directory).await == Done::NoRoom {
+            if self.forget_lines(directory).await == Done::NoRoom {
                 full.push(directory);
             } else {
                 self.write_high_watermarks(directory).await;
@@ -360,7 +360,7 @@ impl<E: Env> Broker<E> {
             }
         }
         for directory in full {
-            while self.write_lines(directory).await == Done::NoRoom {
+            while self.forget_lines(directory).await == Done::NoRoom {
                 self.env.clock().sleep(ROOM_RETRY).await;
             }
         }

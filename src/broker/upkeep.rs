@@ -157,6 +157,14 @@ impl<E: Env> Broker<E> {
         }
     }
 
+    /// Takes the lines of deleted logs out of all checkpoints.
+    pub(super) async fn forget_lines(&self, directory: &DataDirectory<E>) -> Done {
+        match self.write_lines(directory).await {
+            Done::Written => self.write_high_watermarks(directory).await,
+            done => done,
+        }
+    }
+
     async fn checkpoint_starts(&self, directory: &DataDirectory<E>) -> Done {
         let of = Partition::start_to_checkpoint;
         let done = self.write(directory, Checkpoint::LogStart, of).await;

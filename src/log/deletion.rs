@@ -33,6 +33,8 @@ pub struct Removal<E: Env> {
     dir: Arc<Path>,
     /// Oldest first.
     bases: Vec<Offset>,
+    /// Nothing but a new segment is left, whose name may be in memory only.
+    rolled: bool,
 }
 
 impl<E: Env> Log<E> {
@@ -87,14 +89,21 @@ impl<E: Env> Log<E> {
         if count == 0 {
             return Ok(None);
         }
-        if count > self.closed.len() {
+        let rolled = count > self.closed.len();
+        if rolled {
             self.roll(self.end, now_ms)?;
         }
         let closed = Arc::make_mut(&mut self.closed);
         let bases: Vec<Offset> = closed.drain(..count).map(|closed| closed.base).collect();
         self.unsynced.snapshots.retain(|offset| !bases.contains(offset));
         self.raise_start(self.first_base());
-        Ok(Some(Removal { env: self.env.clone(), dir: self.dir.clone(), bases }))
+        self.renaming = true;
+        Ok(Some(Removal { env: self.env.clone(), dir: self.dir.clone(), bases, rolled }))
+    }
+
+    /// What `retain` let go of is out of sight for good.
+    pub fn on_renamed(&mut self) {
+        self.renaming = false;
     }
 
     /// The open segment last; shorter when one was not measured.
@@ -146,6 +155,10 @@ impl<E: Env> Removal<E> {
 
     /// Takes the files out of the log's sight. Readers that hold them are not disturbed.
     pub async fn rename(&self) -> io::Result<()> {
+        if self.rolled {
+            // Else a power loss might leave no segment at all, and offsets would begin anew.
+            self.env.disk().sync_dir(&self.dir).await?;
+        }
         for base in &self.bases {
             for kind in KINDS {
                 let from = path(&self.dir, *base, kind);

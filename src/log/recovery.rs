@@ -257,6 +257,7 @@ impl<E: Env> Opening<'_, E> {
             epochs,
             producers: restored.producers,
             unsynced,
+            renaming: false,
             failed: false,
         };
         let anchored = log.epochs.truncate_start(start);
@@ -338,6 +339,7 @@ fn create<E: Env>(
         epochs: Epochs::default(),
         producers: Producers::default(),
         unsynced,
+        renaming: false,
         failed: false,
     })
 }

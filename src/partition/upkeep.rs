@@ -129,6 +129,7 @@ impl<E: Env> Partition<E> {
         let (topic, partition) = (self.topic_id, self.index);
         self.env.probe(|| probe::Event::StartMoved { topic, partition, start, cause });
         removal.rename().await?;
+        self.lock().log.on_renamed();
         let (segments, delay) = (removal.bases().len(), self.file_delete_delay());
         let (env, log) = (self.env.clone(), self.to_string());
         self.env.spawn("remove-segments", async move {
