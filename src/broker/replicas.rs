@@ -337,8 +337,6 @@ impl<E: Env> Broker<E> {
         for directory in &self.directories {
             if self.forget_lines(directory).await == Done::NoRoom {
                 full.push(directory);
-            } else {
-                self.write_high_watermarks(directory).await;
             }
         }
         for Hosted { partition, directory } in deleted {

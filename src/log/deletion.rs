@@ -33,8 +33,6 @@ pub struct Removal<E: Env> {
     dir: Arc<Path>,
     /// Oldest first.
     bases: Vec<Offset>,
-    /// Nothing but a new segment is left, whose name may be in memory only.
-    rolled: bool,
 }
 
 impl<E: Env> Log<E> {
@@ -89,8 +87,7 @@ impl<E: Env> Log<E> {
         if count == 0 {
             return Ok(None);
         }
-        let rolled = count > self.closed.len();
-        if rolled {
+        if count > self.closed.len() {
             self.roll(self.end, now_ms)?;
         }
         let closed = Arc::make_mut(&mut self.closed);
@@ -98,7 +95,7 @@ impl<E: Env> Log<E> {
         self.unsynced.snapshots.retain(|offset| !bases.contains(offset));
         self.raise_start(self.first_base());
         self.renaming = true;
-        Ok(Some(Removal { env: self.env.clone(), dir: self.dir.clone(), bases, rolled }))
+        Ok(Some(Removal { env: self.env.clone(), dir: self.dir.clone(), bases }))
     }
 
     /// What `retain` let go of is out of sight for good.
@@ -155,10 +152,9 @@ impl<E: Env> Removal<E> {
 
     /// Takes the files out of the log's sight. Readers that hold them are not disturbed.
     pub async fn rename(&self) -> io::Result<()> {
-        if self.rolled {
-            // Else a power loss might leave no segment at all, and offsets would begin anew.
-            self.env.disk().sync_dir(&self.dir).await?;
-        }
+        // The segment that goes on may be new: a power loss that kept the renames and not its name
+        // would leave no segment at all, and offsets would begin anew.
+        self.env.disk().sync_dir(&self.dir).await?;
         for base in &self.bases {
             for kind in KINDS {
                 let from = path(&self.dir, *base, kind);
