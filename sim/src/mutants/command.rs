@@ -114,6 +114,7 @@ fn try_out(mutant: &Mutant, workshop: &Workshop, arguments: &Arguments, first_se
         outcome: Outcome::Broken,
         by: None,
         seeds: 0,
+        unsound: 0,
         seed: None,
         cpu_seconds: 0.0,
         build_seconds: 0.0,
@@ -133,7 +134,7 @@ fn try_out(mutant: &Mutant, workshop: &Workshop, arguments: &Arguments, first_se
     };
     let trial = trial::run(mutant, &program, &workshop.runs(), effort);
     row.outcome = mutant.outcome(trial.alarm.as_ref().map(|alarm| &alarm.verdict));
-    (row.seeds, row.cpu_seconds) = (trial.seeds, trial.cpu_seconds);
+    (row.seeds, row.unsound, row.cpu_seconds) = (trial.seeds, trial.unsound, trial.cpu_seconds);
     if let Some(alarm) = trial.alarm {
         row.seed = Some(alarm.seed);
         row.evidence = alarm.evidence;
@@ -154,6 +155,9 @@ fn tell(row: &Row) {
         "{name}: {}{by} after {seeds} seeds{seed}, {cpu_seconds:.1} s; built in {build_seconds:.1} s",
         row.outcome.describe()
     );
+    if row.unsound > 0 {
+        println!("    {} of the seeds fail without it, too: they do not count", row.unsound);
+    }
     let lines_max = if row.outcome.is_good() { LINES_IF_GOOD } else { usize::MAX };
     for line in row.evidence.lines().take(lines_max) {
         let line: String = line.chars().take(LINE_CHARS_MAX).collect();

@@ -12,6 +12,8 @@ pub struct Row {
     /// The invariant that fired, or what else ended the run.
     pub by: Option<String>,
     pub seeds: u64,
+    /// Of these, so many fail without the mutant, too.
+    pub unsound: u64,
     /// The seed that caught it.
     pub seed: Option<u64>,
     /// Of the simulated runs, on one core.
@@ -88,6 +90,7 @@ mod tests {
             outcome,
             by: None,
             seeds,
+            unsound: 0,
             seed: None,
             cpu_seconds: 1.0,
             build_seconds: 2.0,

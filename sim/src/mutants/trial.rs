@@ -34,6 +34,8 @@ pub struct Trial {
     pub alarm: Option<Alarm>,
     /// Up to the alarm, with it; all that were run when there was none.
     pub seeds: u64,
+    /// Of these, so many fail without the mutant, too, and prove nothing.
+    pub unsound: u64,
     pub cpu_seconds: f64,
 }
 
@@ -43,7 +45,7 @@ pub fn run(mutant: &Mutant, program: &Path, runs: &Path, effort: Effort) -> Tria
     let (next, stopped) = (AtomicU64::new(effort.first_seed), AtomicBool::new(false));
     let end = effort.first_seed.saturating_add(effort.seeds_max);
     let alarms: Mutex<Vec<Alarm>> = Mutex::default();
-    let done = AtomicU64::new(0);
+    let (done, unsound) = (AtomicU64::new(0), AtomicU64::new(0));
     let work = || {
         while !stopped.load(Ordering::Relaxed) && Instant::now() < until {
             let seed = next.fetch_add(1, Ordering::Relaxed);
@@ -52,7 +54,12 @@ pub fn run(mutant: &Mutant, program: &Path, runs: &Path, effort: Effort) -> Tria
             }
             let (verdict, evidence) = one(mutant, program, runs, seed, effort.seconds);
             done.fetch_add(1, Ordering::Relaxed);
-            if verdict != Verdict::Green {
+            if verdict == Verdict::Green {
+                continue;
+            }
+            if fails_anyway(seed, effort.seconds) {
+                unsound.fetch_add(1, Ordering::Relaxed);
+            } else {
                 alarms.lock().unwrap().push(Alarm { seed, verdict, evidence });
                 stopped.store(true, Ordering::Relaxed);
             }
@@ -69,7 +76,8 @@ pub fn run(mutant: &Mutant, program: &Path, runs: &Path, effort: Effort) -> Tria
         Some(alarm) => alarm.seed - effort.first_seed + 1,
         None => done.into_inner(),
     };
-    Trial { alarm, seeds, cpu_seconds: cpu_of_children() - cpu_before }
+    let unsound = unsound.into_inner();
+    Trial { alarm, seeds, unsound, cpu_seconds: cpu_of_children() - cpu_before }
 }
 
 fn one(mutant: &Mutant, program: &Path, runs: &Path, seed: u64, seconds: u64) -> (Verdict, String) {
@@ -84,6 +92,13 @@ fn one(mutant: &Mutant, program: &Path, runs: &Path, seed: u64, seconds: u64) ->
             (mutant.judge(report.failure.as_ref()), evidence.unwrap_or_default())
         }
     }
+}
+
+/// Does the broker fall over this seed as it is? This very program runs it.
+fn fails_anyway(seed: u64, seconds: u64) -> bool {
+    let plan = Plan::draw(seed, seconds * 1000);
+    let report = process::run(&plan, None, process::limit_of(&plan));
+    report.failure.is_some_and(|failure| !failure.is_vacuous())
 }
 
 /// Of all processes that we started and that have ended, with what they started.
