@@ -58,6 +58,10 @@ async fn delete<E: Env>(
     if !ctx.broker.make_starts_durable(&partition).await {
         return Err(ErrorCode::KafkaStorageError);
     }
+    // Deleted meanwhile, or its directory failed.
+    if partition.log_start() < start {
+        return Err(ErrorCode::NotLeaderOrFollower);
+    }
     let (topic, partition) = (partition.topic_id, partition.index);
     ctx.broker.env().probe(|| probe::Event::RecordsDeleted { topic, partition, start });
     Ok(start)

@@ -128,7 +128,12 @@ impl<E: Env> Partition<E> {
         let Some(removal) = removal else { return Ok(0) };
         let (topic, partition) = (self.topic_id, self.index);
         self.env.probe(|| probe::Event::StartMoved { topic, partition, start, cause });
-        removal.rename().await?;
+        if let Err(error) = removal.rename().await {
+            // The log goes on without segments that are still there: later ones must not go before
+            // them, or they would look like the end of the log.
+            self.committer.fail(io::Error::new(error.kind(), error.to_string()));
+            return Err(error);
+        }
         self.lock().log.on_renamed();
         let (segments, delay) = (removal.bases().len(), self.file_delete_delay());
         let (env, log) = (self.env.clone(), self.to_string());

@@ -2,6 +2,8 @@
 //!
 //! The log never starts past a snapshot: where it starts, a snapshot ends. The last snapshot stays.
 
+use std::io;
+
 use crate::env::clock::Clock;
 use crate::env::disk::{Disk, File, Open};
 use crate::env::{Env, probe};
@@ -36,7 +38,11 @@ impl<E: Env> Quorum<E> {
                 replica.log.retain(end, env.clock().wall_ms()).map_err(io_error("roll", dir))?
             };
             if let Some(removal) = removal {
-                removal.rename().await.map_err(io_error("rename in", dir))?;
+                if let Err(error) = removal.rename().await {
+                    // What is still there must not be left behind by what goes later.
+                    self.shared.committer.fail(io::Error::new(error.kind(), error.to_string()));
+                    return Err(io_error("rename in", dir)(error));
+                }
                 removal.remove().map_err(io_error("remove from", dir))?;
             }
             let path = dir.join(oldest.to_string());
