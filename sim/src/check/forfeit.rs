@@ -170,6 +170,7 @@ mod tests {
             ordered: true,
             sequence: None,
             bytes: 1,
+            times: vec![],
         }
     }
 
@@ -188,7 +189,7 @@ mod tests {
     }
 
     fn story(record: u64) -> Vec<Entry> {
-        let produced = |batch| What::Produced { batch, base: None, append_ms: None };
+        let produced = |batch| What::Produced { batch, base: None, append_ms: None, attempts: 1 };
         let told = [
             ("p", produce(0, 0, 10)),
             ("p", produced(0)),
