@@ -38,6 +38,8 @@ pub enum Event {
     HighWatermark { topic: Uuid, partition: i32, epoch: LeaderEpoch, offset: Offset },
     /// A producer is about to be told that its batch was taken.
     Acknowledged { topic: Uuid, partition: i32, base: Offset, end: Offset, acks: i16 },
+    /// A client asks for records below `start` to go: they may be gone after a crash.
+    DeletionAsked { topic: Uuid, partition: i32, start: Offset },
     /// Records below `start` are gone.
     StartMoved { topic: Uuid, partition: i32, start: Offset, cause: Cause },
     /// A client is about to be told that records below `start` are gone for good.
@@ -72,6 +74,7 @@ impl Event {
             | Event::Durable { topic, partition, .. }
             | Event::HighWatermark { topic, partition, .. }
             | Event::Acknowledged { topic, partition, .. }
+            | Event::DeletionAsked { topic, partition, .. }
             | Event::StartMoved { topic, partition, .. }
             | Event::RecordsDeleted { topic, partition, .. }
             | Event::Fetched { topic, partition, .. }

@@ -163,6 +163,8 @@ impl<E: Env> Partition<E> {
         }
         if to > state.log.start() {
             state.start_wanted = state.start_wanted.max(Some(to));
+            let (topic, partition) = (self.topic_id, self.index);
+            self.env.probe(|| probe::Event::DeletionAsked { topic, partition, start: to });
         }
         Ok(state.log.start().max(to))
     }

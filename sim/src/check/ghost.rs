@@ -193,6 +193,7 @@ impl State {
                 replica.acknowledged(*end, *acks)?;
                 self.acknowledged += end.0 - base.0;
             }
+            Event::DeletionAsked { start, .. } => replica.deletion_asked(*start)?,
             Event::StartMoved { start, cause, .. } => {
                 let (from, high_watermark) = (replica.start, replica.high_watermark);
                 let moved = Move { log, from, to: *start, high_watermark, cause };

@@ -51,7 +51,7 @@ fn check_offset(which: Checkpoint, offsets: &Offsets, replica: &Replica) -> Verd
     let found = offsets.iter().find(|(name, _)| is_it(&name.to_string()));
     let Some((name, &offset)) = found else { return Ok(()) };
     let max = match which {
-        Checkpoint::LogStart => replica.start,
+        Checkpoint::LogStart => replica.latest_start(),
         Checkpoint::Replication if replica.relaxed => Offset(i64::MAX),
         _ => replica.durable_end,
     };

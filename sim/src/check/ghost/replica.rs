@@ -31,6 +31,8 @@ pub struct Replica {
     pub durable_end: Offset,
     acknowledged_end: Offset,
     deleted_end: Offset,
+    /// Where a client wants the log to begin: a crash may find it there.
+    wanted_start: Offset,
     /// Batches below were compared with what is committed.
     pub compared_end: Offset,
     /// How often the node had lost its power when the log was opened last.
@@ -52,6 +54,7 @@ impl Replica {
             durable_end: Offset(0),
             acknowledged_end: Offset(0),
             deleted_end: Offset(0),
+            wanted_start: Offset(0),
             compared_end: Offset(0),
             power_losses: 0,
             deleted: false,
@@ -101,10 +104,11 @@ impl Replica {
 
     /// A log begins where it was said to begin, or before: what retention removes may come back.
     fn begins(&self, start: Offset) -> Verdict {
-        if start > self.start {
+        let latest = self.latest_start();
+        if start > latest {
             let evidence = format!(
-                "{} was opened and begins at {start}; it was last said to begin at {}",
-                self.log, self.start
+                "{} was opened and begins at {start}; nobody wants it to begin after {latest}",
+                self.log
             );
             return broken(I10, evidence);
         }
@@ -122,6 +126,24 @@ impl Replica {
     pub fn configured(&mut self, synced: bool) {
         self.synced = synced;
         self.relaxed |= !synced;
+    }
+
+    /// A client wants records below `start` to go.
+    pub fn deletion_asked(&mut self, start: Offset) -> Verdict {
+        if start > self.high_watermark {
+            let evidence = format!(
+                "{} is to begin at {start}, and its high watermark is {}",
+                self.log, self.high_watermark
+            );
+            return broken(I46, evidence);
+        }
+        self.wanted_start = self.wanted_start.max(start);
+        Ok(())
+    }
+
+    /// Where the log may begin after a crash, at most.
+    pub fn latest_start(&self) -> Offset {
+        self.start.max(self.wanted_start)
     }
 
     /// A client is told that records below `start` are gone.

@@ -305,6 +305,20 @@ fn deleted_records_that_come_back_are_caught() {
 }
 
 #[test]
+fn a_deletion_that_was_asked_for_may_be_found_after_a_crash() {
+    let mut log = Bench::new();
+    log.append(0).unwrap();
+    log.append(2).unwrap();
+    log.sync();
+    log.durable(4).unwrap();
+    log.high_watermark(4).unwrap();
+    assert_eq!(broke(log.replica.deletion_asked(Offset(5))), Some(I46));
+    log.replica.deletion_asked(Offset(2)).unwrap();
+    assert_eq!(broke(log.recovered(3, 4)), Some(I10), "more than was asked for");
+    log.recovered(2, 4).unwrap();
+}
+
+#[test]
 fn a_deleted_topic_that_is_opened_again_is_caught() {
     let mut log = Bench::new();
     log.replica.deleted();
