@@ -377,10 +377,11 @@ mod tests {
                     made.insert(tree.create(seq, place, chance.happens(0.5)));
                 }
                 (4..6, Some(place), _) if tree.at(&place).is_some() => tree.unlink(seq, place),
-                (6..9, Some(from), Some(to)) if tree.at(&from).is_some() && from != to => {
-                    if !tree.contains(tree.at(&from).unwrap(), to.dir) {
-                        tree.rename(seq, from, to);
-                    }
+                (6..9, Some(from), Some(to))
+                    if from != to
+                        && tree.at(&from).is_some_and(|moved| !tree.contains(moved, to.dir)) =>
+                {
+                    tree.rename(seq, from, to);
                 }
                 (9, ..) => tree.commit(tree.find(path).filter(|ino| tree.is_dir(*ino)), seq + 1),
                 (10, ..) if chance.happens(0.1) => {

@@ -81,7 +81,7 @@ fn link(chance: &mut Chance) -> Link {
     let loss_ppm = *chance.pick(&[0, 0, 1000, 20_000]);
     let tiny_window_ppm = *chance.pick(&[0, 0, 20_000, 200_000]);
     let latency_micros = 50..latency_max;
-    Link { latency_micros, bytes_per_second, loss_ppm, tiny_window_ppm, ..Link::default() }
+    Link { latency_micros, bytes_per_second, loss_ppm, tiny_window_ppm }
 }
 
 #[cfg(test)]

@@ -2,7 +2,7 @@
 //! disk does not keep (I42). Looked at when a process has just opened its metadata, before it writes
 //! any of them.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use ottla::log::checkpoint::{Checkpoint, Offsets, parse_offsets};
 use ottla::log::epochs::Epochs;
@@ -71,7 +71,7 @@ pub fn check_epochs(volume: &Volume, dir: &Path) -> Verdict {
 /// What the file says; `None` when it is not there.
 fn whole<T>(
     volume: &Volume,
-    path: &PathBuf,
+    path: &Path,
     parse: impl Fn(&str) -> Option<T>,
 ) -> Result<Option<T>, Violation> {
     let Some(image) = View::Cache.file(volume, path) else { return Ok(None) };

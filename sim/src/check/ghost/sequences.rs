@@ -152,9 +152,9 @@ impl Sequences {
             let deleted = known.batches.back().is_none_or(|last| last.end <= start);
             match by_id.get(id) {
                 Some(told) if known.is(told) && known.ends_with(told, replayed_from, start) => {
-                    *known = Known::from(*told);
+                    *known = Known::from(told);
                 }
-                Some(told) if deleted => *known = Known::from(*told),
+                Some(told) if deleted => *known = Known::from(told),
                 None if known.forgotten || known.is_expired(told) || deleted => {
                     known.forgotten = true;
                 }
