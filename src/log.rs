@@ -11,7 +11,7 @@
 //!
 //! `append` and `truncate` change the log, `sync` makes it durable, `read` and `lookup` find
 //! records, `retention` lets go of them, `recovery` opens it again. `segment`, `index`, `epochs`,
-//! `producers`, `snapshot`, `transactions` are the files; `scan` walks a segment's batches.
+//! `identity`, `producers`, `snapshot`, `transactions` are the files; `scan` walks a segment's batches.
 //! `commit` syncs all logs of a directory together.
 
 use std::path::Path;
@@ -30,6 +30,7 @@ pub mod commit;
 pub mod deletion;
 pub mod directory;
 pub mod epochs;
+pub mod identity;
 pub mod index;
 pub mod lookup;
 pub mod name;
@@ -71,8 +72,6 @@ pub struct Log<E: Env> {
     epochs: Epochs,
     producers: Producers,
     unsynced: Unsynced<FileOf<E>>,
-    /// Segments were let go of, and a power loss may bring them back.
-    renaming: bool,
     /// A write went wrong in a way that leaves memory and disk apart: nothing more is appended.
     failed: bool,
 }
@@ -157,7 +156,7 @@ impl<E: Env> Log<E> {
 
     /// What `log-start-offset-checkpoint` must say; `None` when the files alone say it.
     pub fn start_to_checkpoint(&self) -> Option<Offset> {
-        (self.start > self.first_base() || self.renaming).then_some(self.start)
+        (self.start > self.first_base()).then_some(self.start)
     }
 
     /// Bytes written since the last `Checkpoint`: what recovery would read after a crash.

@@ -7,7 +7,8 @@
 //!
 //! Whole batches are answered, from the one that holds the offset on; the client skips what it did
 //! not ask for. With too little to answer, the request waits until enough is there or its time is
-//! up; any error answers at once.
+//! up; any error answers at once, and so does what lies before the newest segment, where waiting would
+//! not make it more.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::future::poll_fn;
@@ -101,6 +102,7 @@ struct Served<E: Env> {
     file: Option<FileOf<E>>,
     at: u64,
     len: u32,
+    has_more: bool,
     aborted: Option<Vec<AbortedTransaction>>,
 }
 
@@ -118,6 +120,7 @@ impl<E: Env> Served<E> {
             file: None,
             at: 0,
             len: 0,
+            has_more: false,
             aborted: None,
         }
     }
@@ -186,7 +189,7 @@ async fn read_all<E: Env>(
             Err(error) => Served { aborted: Some(vec![]), ..Served::failed(*error) },
         };
         bytes += u64::from(served.len);
-        enough |= served.error != ErrorCode::None || served.diverging.is_some();
+        enough |= served.error != ErrorCode::None || served.diverging.is_some() || served.has_more;
         all.push(served);
     }
     enough |= bytes >= limits.bytes_min;
@@ -227,6 +230,7 @@ async fn read<E: Env>(
                 diverging: diverging.map(|end| (end.epoch, end.end)),
                 len: region.len,
                 at: region.at,
+                has_more: region.has_more,
                 file: region.file,
                 aborted: limits.committed_only.then_some(region.aborted),
             }

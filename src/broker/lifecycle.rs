@@ -13,7 +13,7 @@ use tracing::{error, info, warn};
 use crate::broker::data_directory::DataDirectory;
 use crate::broker::fetch_sessions::Sessions;
 use crate::broker::producer_ids::ProducerIds;
-use crate::broker::replicas::{Place, Places};
+use crate::broker::replicas::{Openings, Place, Places};
 use crate::broker::upkeep::{Done, ROOM_RETRY};
 use crate::broker::{Broker, Hosted, METADATA_TOPIC, Partitions, Settings};
 use crate::config::broker::BrokerConfig;
@@ -76,7 +76,7 @@ impl<E: Env> Disks<E> {
         let owner = Owner { node_id: NodeId(config.node_id), cluster_id, new_cluster_id };
         let mut opened = Vec::with_capacity(paths.len());
         for directory in open_all(env, &paths, &owner).await? {
-            opened.push(Arc::new(DataDirectory::open(env, directory).await));
+            opened.push(Arc::new(DataDirectory::open(env, directory).await?));
         }
         let mut disks =
             Disks { directories: opened, is_fresh, previous_epoch: None, places: BTreeMap::new() };
@@ -172,7 +172,7 @@ impl<E: Env> Broker<E> {
         mut places: Places<E>,
     ) {
         let mut first = true;
-        let mut waiting = Vec::new();
+        let mut waiting = Openings::new();
         loop {
             let next = tokio::select! {
                 biased;
@@ -183,10 +183,9 @@ impl<E: Env> Broker<E> {
                 }
             };
             let Some((delta, image)) = next else { return };
-            waiting.extend(self.follow(&delta, &image, &mut places).await);
+            self.follow(&delta, &image, &mut places, &mut waiting).await;
             if std::mem::take(&mut first) {
-                self.put_strays_aside(std::mem::take(&mut places));
-                self.forget_strangers(&image);
+                self.put_strays_aside(std::mem::take(&mut places), &image).await;
             }
             let end = image.provenance.end;
             publisher.publish(image);

@@ -4,7 +4,8 @@
 //! leader can write to it. One partition that cannot be opened is told, and answers
 //! KAFKA_STORAGE_ERROR; the others are served.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::BTreeMap;
+use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -22,6 +23,7 @@ use crate::env::disk::Disk;
 use crate::env::{Env, probe};
 use crate::log::Log;
 use crate::log::checkpoint::Checkpoint;
+use crate::log::identity::IDENTITY_NAME;
 use crate::log::name::{Fate, LogName};
 use crate::log::recovery::{Known, OpenError};
 use crate::log::write_error::is_no_room;
@@ -51,22 +53,26 @@ pub(super) struct Opening<E: Env> {
     config: Arc<TopicConfig>,
 }
 
+/// Partitions to open, each once: two logs on the same files would lose what the other took.
+pub(super) type Openings<E> = BTreeMap<(Uuid, i32), Opening<E>>;
+
 impl<E: Env> Broker<E> {
-    /// Carries out what changed between two images. Answers what waits for room on a disk.
+    /// Carries out what changed between two images. What finds no room on a disk joins `waiting`.
     pub(super) async fn follow(
         self: &Arc<Self>,
         delta: &Delta,
         image: &Image,
         places: &mut Places<E>,
-    ) -> Vec<Opening<E>> {
+        waiting: &mut Openings<E>,
+    ) {
         self.follow_settings(delta, image);
         self.delete_topics(&delta.topics_removed).await;
-        let mut openings = VecDeque::new();
+        let mut openings = Openings::new();
         let mut logs = self.logs_per_directory();
         for topic in &delta.topics_added {
             for (&index, partition) in topic.partitions.iter() {
                 let opening = self.opening(topic, index, partition, image, places, &mut logs);
-                openings.extend(opening);
+                openings.extend(opening.map(|opening| ((topic.id, index), opening)));
             }
         }
         for change in &delta.partitions_changed {
@@ -74,43 +80,31 @@ impl<E: Env> Broker<E> {
             let open = self.read_partitions().hosted.get(&key).cloned();
             match open {
                 Some(hosted) => hosted.partition.on_assigned(assignment(&change.new)),
+                // It waits for room, and follows the image when it is tried again.
+                None if waiting.contains_key(&key) => {}
                 None => {
                     let (topic, index, new) = (&change.topic, change.index, &change.new);
-                    openings.extend(self.opening(topic, index, new, image, places, &mut logs));
+                    let opening = self.opening(topic, index, new, image, places, &mut logs);
+                    openings.extend(opening.map(|opening| (key, opening)));
                 }
             }
         }
-        let waiting = self.open_all(openings).await;
+        waiting.extend(self.open_all(openings).await);
         self.follow_topic_configs(delta, image);
-        waiting
     }
 
     /// Opens what found no room, as far as it is still wanted. Answers what waits on.
-    pub(super) async fn open_waiting(
-        self: &Arc<Self>,
-        waiting: Vec<Opening<E>>,
-    ) -> Vec<Opening<E>> {
+    pub(super) async fn open_waiting(self: &Arc<Self>, waiting: Openings<E>) -> Openings<E> {
         let image = self.image();
-        let wanted = waiting.into_iter().filter_map(|Opening { topic, index, place, .. }| {
-            let key = (topic.id, index);
-            let topic = image.topic_by_id(topic.id)?.clone();
+        let wanted = waiting.into_iter().filter_map(|(key, Opening { index, place, .. })| {
+            let topic = image.topic_by_id(key.0)?.clone();
             let is_mine = topic.partition(index)?.replicas.contains(&self.node);
             let config = topic_config(&self.settings(), &image, &topic.name);
             let waits = is_mine && self.read_partitions().failed.contains(&key);
-            waits.then_some(Opening { topic, index, place, config })
+            waits.then_some((key, Opening { topic, index, place, config }))
         });
         let wanted = wanted.collect();
         self.open_all(wanted).await
-    }
-
-    /// Lines in the checkpoints that speak of no partition here.
-    pub(super) fn forget_strangers(&self, image: &Image) {
-        let is_known = |name: &LogName| {
-            let partition =
-                image.topic(&name.topic).and_then(|topic| topic.partition(name.partition));
-            partition.is_some_and(|partition| partition.replicas.contains(&self.node))
-        };
-        self.directories.iter().for_each(|directory| directory.forget_strangers(is_known));
     }
 
     fn opening(
@@ -170,29 +164,29 @@ impl<E: Env> Broker<E> {
     }
 
     /// Opens logs side by side: recovery may read much. Answers those that found no room.
-    async fn open_all(self: &Arc<Self>, openings: VecDeque<Opening<E>>) -> Vec<Opening<E>> {
+    async fn open_all(self: &Arc<Self>, openings: Openings<E>) -> Openings<E> {
         let threads = self.settings().config.num_recovery_threads_per_data_dir.max(1) as usize;
         let workers = (threads * self.directories.len()).min(openings.len());
         let queue = Arc::new(Mutex::new(openings));
-        let (sender, mut waiting) = mpsc::channel::<Opening<E>>(workers.max(1));
+        let (sender, mut waiting) = mpsc::channel::<((Uuid, i32), Opening<E>)>(workers.max(1));
         for _ in 0..workers {
             let (broker, queue, sender) = (self.clone(), queue.clone(), sender.clone());
             self.env.spawn("open-logs", async move {
                 loop {
-                    let next = queue.lock().expect("nobody panics over the queue").pop_front();
-                    let Some(opening) = next else { break };
+                    let next = queue.lock().expect("nobody panics over the queue").pop_first();
+                    let Some((key, opening)) = next else { break };
                     if let Some(opening) = broker.open(opening).await {
                         // Taken below, or the broker is gone.
-                        let _ = sender.send(opening).await;
+                        let _ = sender.send((key, opening)).await;
                     }
                 }
             });
         }
         drop(sender);
-        let mut waits = Vec::new();
+        let mut waits = Openings::new();
         // The channel closes when the last worker is done.
-        while let Some(opening) = waiting.recv().await {
-            waits.push(opening);
+        while let Some((key, opening)) = waiting.recv().await {
+            waits.insert(key, opening);
         }
         waits
     }
@@ -217,11 +211,18 @@ impl<E: Env> Broker<E> {
                 let replica_count = registration.replicas.len();
                 partition.on_configured(config, replica_count, expiration_ms);
                 partition.on_assigned(assignment(registration));
-                let hosted = Hosted { partition, directory: place.directory.clone() };
+                let hosted =
+                    Hosted { partition: partition.clone(), directory: place.directory.clone() };
                 let mut partitions = self.write_partitions();
-                partitions.hosted.insert(key, hosted);
+                let before = partitions.hosted.insert(key, hosted);
+                assert!(before.is_none(), "a log has one owner");
                 partitions.failed.remove(&key);
+                drop(partitions);
                 place.directory.take_over(&name);
+                if let Some(offline) = place.directory.committer.offline() {
+                    // Whoever told the others may not have seen this one.
+                    partition.on_offline(offline);
+                }
                 None
             }
             Err(OpenError::Io { error, .. }) if is_no_room(&error) => {
@@ -231,6 +232,11 @@ impl<E: Env> Broker<E> {
             }
             Err(open_error) => {
                 error!(topic = %topic.name, index, error = %open_error, "partition not served");
+                if let OpenError::Io { error, .. } = &open_error {
+                    // Tried once more, a sync that failed would find its pages clean.
+                    let error = io::Error::new(error.kind(), open_error.to_string());
+                    place.directory.committer.fail(error);
+                }
                 self.env.probe(|| probe::Event::Refused {
                     topic: topic.id,
                     partition: index,
@@ -251,14 +257,18 @@ impl<E: Env> Broker<E> {
         config: &TopicConfig,
     ) -> Result<(Log<E>, Offset), OpenError> {
         let directory = &place.directory;
-        let at = |which| directory.checkpointed(which, name).unwrap_or_default();
+        let path = directory.directory.log_path(name);
+        if let Some(offline) = directory.committer.offline() {
+            return Err(OpenError::Io { dir: path, error: io::Error::other(offline.to_string()) });
+        }
+        self.forget_stale_lines(directory, name, &path).await?;
+        let at = |which| directory.left(which, name).unwrap_or_default();
         let mut known = Known {
             clean: place.clean,
             recovery_point: at(Checkpoint::RecoveryPoint),
             log_start: at(Checkpoint::LogStart),
         };
         let mut high_watermark = at(Checkpoint::Replication);
-        let path = directory.directory.log_path(name);
         let expiration_ms = i64::from(self.settings().config.producer_id_expiration_ms);
         let config = Arc::new(log_config(config, expiration_ms, self.env.random_u64()));
         let mut retried = false;
@@ -268,6 +278,8 @@ impl<E: Env> Broker<E> {
                 Err(OpenError::Identity { found, .. }) if !retried => {
                     // An earlier topic of that name: its deletion was cut short.
                     warn!(path = %path.display(), %found, "log of another topic put aside");
+                    directory.take_over(name);
+                    self.forget_stale_lines(directory, name, &path).await?;
                     self.put_aside(directory, &path, name, Fate::Stray)
                         .map_err(|error| OpenError::Io { dir: path.clone(), error })?;
                     (known, high_watermark) = (Known::default(), Offset(0));
@@ -295,13 +307,31 @@ impl<E: Env> Broker<E> {
         Ok((log, high_watermark))
     }
 
+    /// Before a log is made, or another one's directory makes room for it.
+    async fn forget_stale_lines(
+        &self,
+        directory: &DataDirectory<E>,
+        name: &LogName,
+        path: &Path,
+    ) -> Result<(), OpenError> {
+        if !directory.has_stale_lines(name) {
+            return Ok(());
+        }
+        let error = match self.forget_lines(directory).await {
+            Done::Written => return Ok(()),
+            Done::NoRoom => io::ErrorKind::StorageFull.into(),
+            Done::Offline => io::Error::other("the log directory went offline"),
+        };
+        Err(OpenError::Io { dir: path.to_owned(), error })
+    }
+
     fn put_aside(
         &self,
         directory: &DataDirectory<E>,
         path: &Path,
         name: &LogName,
         fate: Fate,
-    ) -> std::io::Result<PathBuf> {
+    ) -> io::Result<PathBuf> {
         let unique = u128::from_be_bytes(Uuid::random(|| self.env.random_u64()).0);
         let aside = directory.directory.path().join(name.directory(fate, unique));
         self.env.disk().rename(path, &aside)?;
@@ -332,36 +362,67 @@ impl<E: Env> Broker<E> {
                 self.directories.iter().for_each(|directory| directory.take_over(&name));
             }
         }
-        // Before the files go, so that the lines do not speak of a later log of the same name.
-        let mut full = Vec::new();
         for directory in &self.directories {
-            if self.forget_lines(directory).await == Done::NoRoom {
-                full.push(directory);
-            }
+            let of = |hosted: &&Hosted<E>| Arc::ptr_eq(&hosted.directory, directory);
+            let logs: Vec<&Hosted<E>> = deleted.iter().filter(of).collect();
+            self.delete_logs(directory, &logs).await;
         }
-        for Hosted { partition, directory } in deleted {
+    }
+
+    /// The lines go first, so that they never speak of a later log of the same name. Where that
+    /// finds no room, it is made by what the logs hold; their directories stay until then, and tell
+    /// a later start whose lines those are.
+    async fn delete_logs(&self, directory: &Arc<DataDirectory<E>>, logs: &[&Hosted<E>]) {
+        let path_of = |hosted: &Hosted<E>| {
+            let Hosted { partition, .. } = hosted;
             let name = LogName::new(&*partition.topic, partition.index);
-            let path = directory.directory.log_path(&name);
-            let is_full = full.iter().any(|full| Arc::ptr_eq(full, &directory));
-            // The room that they take is wanted.
-            let delay = if is_full { Duration::ZERO } else { partition.file_delete_delay() };
+            (directory.directory.log_path(&name), name)
+        };
+        let mut done = self.forget_lines(directory).await;
+        let was_full = done == Done::NoRoom;
+        while done == Done::NoRoom {
+            for hosted in logs {
+                let (path, _) = path_of(hosted);
+                let _names = directory.committer.change_names().await;
+                if let Err(error) = self.remove_records(&path) {
+                    warn!(path = %path.display(), %error, "cannot remove the files of a log");
+                }
+            }
+            self.env.clock().sleep(ROOM_RETRY).await;
+            done = self.forget_lines(directory).await;
+        }
+        if done == Done::Offline {
+            // The next start finds them, and deletes them.
+            return;
+        }
+        for hosted in logs {
+            let (path, name) = path_of(hosted);
+            let delay =
+                if was_full { Duration::ZERO } else { hosted.partition.file_delete_delay() };
             let _names = directory.committer.change_names().await;
-            match self.put_aside(&directory, &path, &name, Fate::Delete) {
+            match self.put_aside(directory, &path, &name, Fate::Delete) {
                 Ok(aside) => self.remove_later(aside, delay),
                 Err(error) => error!(path = %path.display(), %error, "cannot delete a log"),
             }
         }
-        for directory in &self.directories {
-            let path = directory.directory.path();
-            if let Err(error) = self.env.disk().sync_dir(path).await {
-                error!(path = %path.display(), %error, "cannot sync");
+        if logs.is_empty() {
+            return;
+        }
+        let path = directory.directory.path();
+        if let Err(error) = self.env.disk().sync_dir(path).await {
+            error!(path = %path.display(), %error, "cannot sync");
+        }
+    }
+
+    /// Everything in the directory of a log but whose it is.
+    fn remove_records(&self, path: &Path) -> io::Result<()> {
+        let disk = self.env.disk();
+        for entry in disk.list(path)? {
+            if entry.name != IDENTITY_NAME {
+                disk.remove(&path.join(entry.name))?;
             }
         }
-        for directory in full {
-            while self.forget_lines(directory).await == Done::NoRoom {
-                self.env.clock().sleep(ROOM_RETRY).await;
-            }
-        }
+        Ok(())
     }
 
     /// Readers may hold the files a while longer.
@@ -377,11 +438,27 @@ impl<E: Env> Broker<E> {
         });
     }
 
-    /// Puts aside the logs that no topic claims.
-    pub(super) fn put_strays_aside(&self, places: Places<E>) {
+    /// Puts aside the logs that no topic claims, once the checkpoints do not speak of them.
+    pub(super) async fn put_strays_aside(&self, places: Places<E>, image: &Image) {
+        places.iter().for_each(|(name, place)| place.directory.take_over(name));
+        let is_known = |name: &LogName| {
+            let partition =
+                image.topic(&name.topic).and_then(|topic| topic.partition(name.partition));
+            partition.is_some_and(|partition| partition.replicas.contains(&self.node))
+        };
+        let mut told = Vec::with_capacity(self.directories.len());
+        for directory in &self.directories {
+            directory.forget_strangers(is_known);
+            told.push(self.forget_lines(directory).await);
+        }
         for (name, place) in places {
-            place.directory.take_over(&name);
+            let here = |directory: &Arc<DataDirectory<E>>| Arc::ptr_eq(directory, &place.directory);
+            let at = self.directories.iter().position(here).expect("it was found in one of them");
             let path = place.directory.directory.log_path(&name);
+            if told[at] != Done::Written {
+                warn!(path = %path.display(), "stray log left where it is: its directory is full or offline");
+                continue;
+            }
             match self.put_aside(&place.directory, &path, &name, Fate::Stray) {
                 Ok(aside) => warn!(log = %name, aside = %aside.display(), "stray log put aside"),
                 Err(error) => error!(log = %name, %error, "cannot put a stray log aside"),

@@ -265,6 +265,7 @@ impl<E: Env> Controller<E> {
             }
             Err(why) => {
                 error!(%why, "controller stops");
+                self.quorum.fail(&why);
                 why.into()
             }
         };

@@ -40,6 +40,8 @@ pub enum Event {
     Acknowledged { topic: Uuid, partition: i32, base: Offset, end: Offset, acks: i16 },
     /// A client asks for records below `start` to go: they may be gone after a crash.
     DeletionAsked { topic: Uuid, partition: i32, start: Offset },
+    /// Segments before `first` are to go, by these rules at this time.
+    SegmentsExpired { topic: Uuid, partition: i32, first: Offset, rules: Rules },
     /// Records below `start` are gone.
     StartMoved { topic: Uuid, partition: i32, start: Offset, cause: Cause },
     /// A client is about to be told that records below `start` are gone for good.
@@ -75,6 +77,7 @@ impl Event {
             | Event::HighWatermark { topic, partition, .. }
             | Event::Acknowledged { topic, partition, .. }
             | Event::DeletionAsked { topic, partition, .. }
+            | Event::SegmentsExpired { topic, partition, .. }
             | Event::StartMoved { topic, partition, .. }
             | Event::RecordsDeleted { topic, partition, .. }
             | Event::Fetched { topic, partition, .. }
@@ -94,15 +97,18 @@ impl Event {
 pub enum Cause {
     /// A client asked for it.
     DeleteRecords,
-    /// Segments before `first` went, by these rules at this time.
-    Retention {
-        first: Offset,
-        now_ms: i64,
-        retention_ms: Option<u64>,
-        retention_bytes: Option<u64>,
-    },
+    /// Segments expired.
+    Retention,
     /// A snapshot holds what was before.
     Snapshot,
+}
+
+/// By which segments expire: the topic's own, and the time.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Rules {
+    pub now_ms: i64,
+    pub retention_ms: Option<u64>,
+    pub retention_bytes: Option<u64>,
 }
 
 /// How a producer numbered a batch.

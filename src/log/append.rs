@@ -170,6 +170,12 @@ impl<E: Env> Log<E> {
         let wait_max = config.segment_ms.saturating_sub(config.segment_jitter_ms);
         let far = batch.last_offset().0 - active.base.0 > i64::from(i32::MAX);
         let moves = size > 0 || batch.base_offset() > active.base;
+        let is_only = self.closed.is_empty() && self.durable_end <= active.base;
+        if is_only && !far && i32::try_from(size.saturating_add(batch.size_bytes())).is_ok() {
+            // Its name is not durable yet: a power loss could keep the next segment's and not this
+            // one, and the log would begin in the middle.
+            return false;
+        }
         size > config.segment_bytes - batch.size_bytes().min(config.segment_bytes)
             || (size > 0 && waited_ms > i64::try_from(wait_max).unwrap_or(i64::MAX))
             || (size > 0 && active.index.is_full(config))

@@ -1,5 +1,4 @@
-//! The text files beside the logs: offset checkpoints of a log directory, `partition.metadata`
-//! of a log. Pure: text in, values out.
+//! The offset checkpoints of a log directory. Pure: text in, values out.
 //!
 //! An offset checkpoint is a line "0", the number of entries, then one line for each: topic,
 //! partition, offset. Kafka creates the files empty, so an empty one is valid and says nothing.
@@ -8,7 +7,7 @@ use std::collections::BTreeMap;
 use std::fmt::Write as _;
 
 use super::name::LogName;
-use crate::types::{Offset, Uuid};
+use crate::types::Offset;
 
 pub type Offsets = BTreeMap<LogName, Offset>;
 
@@ -92,31 +91,6 @@ pub fn parse_offsets(text: &str) -> Result<Offsets, FormatError> {
     Ok(offsets)
 }
 
-/// The contents of `partition.metadata`.
-pub fn render_topic_id(id: Uuid) -> String {
-    format!("version: {VERSION}\ntopic_id: {id}")
-}
-
-pub fn parse_topic_id(text: &str) -> Result<Uuid, FormatError> {
-    let mut lines = text.lines().zip(1..);
-    let mut field = |name: &str| {
-        let (found, line) = lines.next().unwrap_or(("", 1));
-        match found.split_once(':') {
-            Some((key, value)) if key.trim() == name => Ok((line, value.trim())),
-            _ => Err(FormatError::at(line, format!("{found:?}, \"{name}: ...\" expected"))),
-        }
-    };
-    let (line, version) = field("version")?;
-    if version != VERSION {
-        return Err(FormatError::at(line, format!("version {version}, {VERSION} expected")));
-    }
-    let (line, id) = field("topic_id")?;
-    match Uuid::parse(id) {
-        Some(id) if id != Uuid::ZERO => Ok(id),
-        _ => Err(FormatError::at(line, format!("{id:?} is not a topic id"))),
-    }
-}
-
 const VERSION: &str = "0";
 
 /// The announced count and the numbered entry lines.
@@ -180,25 +154,6 @@ mod tests {
         }
     }
 
-    #[test]
-    fn topic_ids_read_back_as_written() {
-        let golden = "version: 0\ntopic_id: trHwlLgvTSCnT8KPGIEJ9Q";
-        let id = parse_topic_id(golden).unwrap();
-        assert_eq!(render_topic_id(id), golden);
-        for (text, expected) in [
-            ("", "line 1: \"\", \"version: ...\" expected"),
-            ("version: 1\n", "line 1: version 1, 0 expected"),
-            ("version: 0\n", "line 1: \"\", \"topic_id: ...\" expected"),
-            ("version: 0\ntopic_id: x", "line 2: \"x\" is not a topic id"),
-            (
-                "version: 0\ntopic_id: AAAAAAAAAAAAAAAAAAAAAA",
-                "line 2: \"AAAAAAAAAAAAAAAAAAAAAA\" is not a topic id",
-            ),
-        ] {
-            assert_eq!(parse_topic_id(text).unwrap_err().to_string(), expected);
-        }
-    }
-
     proptest! {
         #[test]
         fn offsets_read_back_as_written(
@@ -214,7 +169,7 @@ mod tests {
         #[test]
         fn any_text_is_taken_or_refused(bytes in proptest::collection::vec(any::<u8>(), 0..200)) {
             let text = String::from_utf8_lossy(&bytes);
-            let _ = (parse_offsets(&text), parse_topic_id(&text));
+            let _ = parse_offsets(&text);
         }
     }
 }

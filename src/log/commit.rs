@@ -230,14 +230,14 @@ impl<E: Env> Committer<E> {
         self.shared.work.notify_one();
     }
 
-    /// Says that the disk is full, now and then: whoever waits for room tries again and again.
+    /// Says that there is no room, now and then: whoever waits for some tries again and again.
     pub fn tell_full(&self, error: &io::Error) {
         let now = self.shared.env.clock().now();
         let mut told = self.shared.full_told.lock().expect("nothing panics while it holds it");
         if told.is_none_or(|told| now.since(told) >= FULL_TOLD_EVERY) {
             *told = Some(now);
             warn!(directory = %self.shared.directory.display(), %error,
-                "disk full: records are refused, and checkpoints wait, until there is room");
+                "no room: records are refused, and checkpoints wait, until there is some");
         }
     }
 

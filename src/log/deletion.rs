@@ -1,20 +1,22 @@
 //! Letting go of old segments: sizes and ages for the decision, and its execution.
 //!
-//! The log forgets a segment at once. Its files are renamed oldest first, each rename synced before
-//! the next, so that a crash never leaves a hole; they go for good when nobody reads them any more.
+//! Its files are renamed oldest first, each rename synced before the next, so that a crash never
+//! leaves a hole. Only then the log begins later: nobody is told of a start that a power loss could
+//! take back. The files go for good when nobody reads them any more.
 
 use std::io;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 
 use crate::env::Env;
-use crate::env::disk::{Disk, File, Open};
+use crate::env::disk::{Disk, File};
 use crate::log::Log;
 use crate::log::lookup;
 use crate::log::read::View;
 use crate::log::recovery::listing;
 use crate::log::retention::{self, Facts};
-use crate::log::segment::{KINDS, Kind, Measured, file_name, path};
+use crate::log::segment::{KINDS, Kind, Measured, deleted_path, path};
+use crate::log::write_error::WriteError;
 use crate::types::Offset;
 
 /// Closed segments whose size and age nobody has asked for yet.
@@ -26,13 +28,15 @@ pub struct Measuring<E: Env> {
 /// What `Measuring` found.
 pub struct Measurements(Vec<(Offset, Measured)>);
 
-/// Segments that are no longer part of the log, and their files, which still are there.
+/// Segments that are to go.
 #[must_use = "the files are to be renamed now, and removed later"]
 pub struct Removal<E: Env> {
     env: E,
     dir: Arc<Path>,
     /// Oldest first.
     bases: Vec<Offset>,
+    /// The base of the segment after them.
+    next: Offset,
 }
 
 impl<E: Env> Log<E> {
@@ -72,8 +76,8 @@ impl<E: Env> Log<E> {
         true
     }
 
-    /// Lets go of the segments that retention and the log's start allow. Segments that were not
-    /// measured, and all after them, stay.
+    /// The segments that retention and the log's start let go of. Segments that were not measured,
+    /// and all after them, stay.
     pub fn retain(
         &mut self,
         high_watermark: Offset,
@@ -90,17 +94,17 @@ impl<E: Env> Log<E> {
         if count > self.closed.len() {
             self.roll(self.end, now_ms)?;
         }
-        let closed = Arc::make_mut(&mut self.closed);
-        let bases: Vec<Offset> = closed.drain(..count).map(|closed| closed.base).collect();
-        self.unsynced.snapshots.retain(|offset| !bases.contains(offset));
-        self.raise_start(self.first_base());
-        self.renaming = true;
-        Ok(Some(Removal { env: self.env.clone(), dir: self.dir.clone(), bases }))
+        let bases = self.closed[..count].iter().map(|closed| closed.base).collect();
+        let next = self.closed.get(count).map_or(self.active.base, |closed| closed.base);
+        Ok(Some(Removal { env: self.env.clone(), dir: self.dir.clone(), bases, next }))
     }
 
-    /// What `retain` let go of is out of sight for good.
-    pub fn on_renamed(&mut self) {
-        self.renaming = false;
+    /// What `retain` named is out of sight for good: the log begins after it.
+    pub fn on_renamed(&mut self, removal: &Removal<E>) {
+        Arc::make_mut(&mut self.closed).retain(|closed| closed.base >= removal.next);
+        self.unsynced.snapshots.retain(|offset| !removal.bases.contains(offset));
+        self.raise_start(removal.next);
+        self.check();
     }
 
     /// The open segment last; shorter when one was not measured.
@@ -128,7 +132,7 @@ impl<E: Env> Measuring<E> {
         let mut found = Vec::with_capacity(self.bases.len());
         for base in self.bases {
             let log = path(&self.view.dir, base, Kind::Log);
-            let file = match self.view.env.disk().open(&log, Open::Existing) {
+            let file = match self.view.open(base, Kind::Log) {
                 // Let go of meanwhile.
                 Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
                 other => other?,
@@ -150,20 +154,29 @@ impl<E: Env> Removal<E> {
         &self.bases
     }
 
-    /// Takes the files out of the log's sight. Readers that hold them are not disturbed.
-    pub async fn rename(&self) -> io::Result<()> {
+    /// The log's first base, once it is done.
+    pub fn next(&self) -> Offset {
+        self.next
+    }
+
+    /// Takes the files out of sight for a later start. Readers are not disturbed: `View::open`
+    /// finds them. Where a rename finds no room, it can be tried again.
+    pub async fn rename(&self) -> Result<(), WriteError> {
         // The segment that goes on may be new: a power loss that kept the renames and not its name
         // would leave no segment at all, and offsets would begin anew.
-        self.env.disk().sync_dir(&self.dir).await?;
+        let disk = self.env.disk();
+        disk.sync_dir(&self.dir).await.map_err(WriteError::of_sync)?;
         for base in &self.bases {
             for kind in KINDS {
                 let from = path(&self.dir, *base, kind);
-                match self.env.disk().rename(&from, &self.deleted(*base, kind)) {
-                    Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+                match disk.rename(&from, &deleted_path(&self.dir, *base, kind)) {
+                    Err(error) if error.kind() != io::ErrorKind::NotFound => {
+                        return Err(WriteError::of_write(error));
+                    }
                     _ => {}
                 }
             }
-            self.env.disk().sync_dir(&self.dir).await?;
+            disk.sync_dir(&self.dir).await.map_err(WriteError::of_sync)?;
         }
         Ok(())
     }
@@ -172,13 +185,9 @@ impl<E: Env> Removal<E> {
     pub fn remove(self) -> io::Result<()> {
         for base in &self.bases {
             for kind in KINDS {
-                listing::remove_if_there(&self.env, &self.deleted(*base, kind))?;
+                listing::remove_if_there(&self.env, &deleted_path(&self.dir, *base, kind))?;
             }
         }
         Ok(())
-    }
-
-    fn deleted(&self, base: Offset, kind: Kind) -> PathBuf {
-        self.dir.join(format!("{}.deleted", file_name(base, kind)))
     }
 }

@@ -52,7 +52,6 @@ pub struct CleanShutdown {
 
 const LOCK: &str = ".lock";
 const CLEAN_SHUTDOWN: &str = ".kafka_cleanshutdown";
-const PARTITION_METADATA: &str = "partition.metadata";
 
 /// Directories that others make, and that are none of ours: by mkfs, and by Kafka's tiered storage.
 const IGNORED: [&str; 2] = ["lost+found", "remote-log-index-cache"];
@@ -161,19 +160,6 @@ impl<E: Env> Directory<E> {
     }
 }
 
-/// The topic id that `partition.metadata` gives the log at `log`; `None` when it has no such file.
-pub async fn read_topic_id<D: Disk>(disk: &D, log: &Path) -> Result<Option<Uuid>, DirectoryError> {
-    let path = log.join(PARTITION_METADATA);
-    let Some(text) = read_text(disk, &path).await? else { return Ok(None) };
-    checkpoint::parse_topic_id(&text).map(Some).map_err(malformed(&path))
-}
-
-pub async fn write_topic_id<D: Disk>(disk: &D, log: &Path, id: Uuid) -> Result<(), DirectoryError> {
-    let path = log.join(PARTITION_METADATA);
-    let text = checkpoint::render_topic_id(id);
-    replace::replace(disk, &path, text.as_bytes()).await.map_err(write_error(&path))
-}
-
 /// Kafka 3.6 and older left the file empty. Anything else that is not the JSON of today was not
 /// written by a clean stop.
 fn parse_clean_shutdown(contents: &[u8]) -> Option<CleanShutdown> {
@@ -214,6 +200,7 @@ pub mod tests {
     use crate::env::memory::MemoryEnv;
     use crate::env::tokio::TokioEnv;
     use crate::log::epochs::Epochs;
+    use crate::log::identity::{self, IDENTITY_NAME};
     use crate::log::sync::EPOCHS_NAME;
     use crate::types::Offset;
 
@@ -349,7 +336,8 @@ pub mod tests {
             assert_eq!(live.len(), logs + 1, "all of the checkpoint and the metadata log");
             assert!(ends.keys().all(|name| live.contains(&name)));
             for log in &found {
-                let id = read_topic_id(env.disk(), &log.path).await.unwrap().unwrap();
+                let id = read_text(env.disk(), &log.path.join(IDENTITY_NAME)).await.unwrap();
+                let id = identity::parse(&id.unwrap()).unwrap();
                 let metadata = log.name.topic == "__cluster_metadata";
                 assert_eq!(metadata, id == Uuid::METADATA_TOPIC, "{:?}", log.path);
                 let epochs = read_text(env.disk(), &log.path.join(EPOCHS_NAME)).await.unwrap();

@@ -6,12 +6,12 @@
 use std::io;
 
 use crate::env::Env;
-use crate::env::disk::{Disk, File};
+use crate::env::disk::File;
 use crate::log::Log;
 use crate::log::index;
 use crate::log::read::{Part, ReadError, View};
 use crate::log::scan::{Scanner, Step};
-use crate::log::segment::{Kind, path};
+use crate::log::segment::Kind;
 use crate::protocol::records::batch::Batch;
 use crate::types::{LeaderEpoch, Offset};
 
@@ -153,8 +153,7 @@ pub(super) async fn largest_timestamp<E: Env>(
     view: &View<E>,
     base: Offset,
 ) -> io::Result<Option<i64>> {
-    let path = path(&view.dir, base, Kind::TimeIndex);
-    let file = match view.env.disk().open(&path, crate::env::disk::Open::Existing) {
+    let file = match view.open(base, Kind::TimeIndex) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
         other => other?,
     };

@@ -13,7 +13,7 @@ use crate::env::{Env, FileOf};
 use crate::log::Log;
 use crate::log::index::{self, OffsetEntry};
 use crate::log::scan::{Scanner, Step};
-use crate::log::segment::{Active, Closed, Kind, path};
+use crate::log::segment::{Active, Closed, Kind, deleted_path, path};
 use crate::log::transactions::{self, AbortedTransaction};
 use crate::types::Offset;
 
@@ -38,6 +38,8 @@ pub struct Region<E: Env> {
     pub len: u32,
     /// In the order of their markers.
     pub aborted: Vec<AbortedTransaction>,
+    /// It lies in a closed segment, and a later one holds more.
+    pub has_more: bool,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -143,7 +145,7 @@ impl<E: Env> Log<E> {
             if takes_all || first_end.is_some() {
                 let len = wanted.cut(from_at, first_end.unwrap_or(limit_at), limit_at);
                 let (file, at) = (Some(log.clone()), u64::from(from_at));
-                let region = Region { file, at, len, aborted: vec![] };
+                let region = Region { file, at, len, aborted: vec![], has_more: false };
                 return Ok(ReadPlan::Ready(if len > 0 { region } else { Region::empty() }));
             }
         }
@@ -190,7 +192,7 @@ impl<F: Clone> OpenSegment<F> {
 
 impl<E: Env> Region<E> {
     pub fn empty() -> Region<E> {
-        Region { file: None, at: 0, len: 0, aborted: Vec::new() }
+        Region { file: None, at: 0, len: 0, aborted: Vec::new(), has_more: false }
     }
 }
 
@@ -283,7 +285,10 @@ impl<E: Env> Lookup<E> {
         let len = self.wanted.cut(narrow(at), narrow(first_end), narrow(limit_at));
         match len {
             0 => Ok(Some(Region::empty())),
-            len => Ok(Some(Region { file: Some(log), at, len, aborted: Vec::new() })),
+            len => {
+                let has_more = !part.is_open && self.wanted.limit > part.end;
+                Ok(Some(Region { file: Some(log), at, len, aborted: Vec::new(), has_more }))
+            }
         }
     }
 
@@ -354,8 +359,15 @@ impl<E: Env> View<E> {
         Part { base: closed.base, end, is_open: false, has_txn_index: closed.has_txn_index }
     }
 
+    /// Also while retention takes it away: until that is durable, the log still begins there.
     pub fn open(&self, base: Offset, kind: Kind) -> io::Result<FileOf<E>> {
-        self.env.disk().open(&path(&self.dir, base, kind), Open::Existing)
+        let disk = self.env.disk();
+        match disk.open(&path(&self.dir, base, kind), Open::Existing) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                disk.open(&deleted_path(&self.dir, base, kind), Open::Existing)
+            }
+            opened => opened,
+        }
     }
 
     /// The file of records and how much of it counts.

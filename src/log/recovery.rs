@@ -11,6 +11,7 @@ use self::replay::Span;
 use crate::env::disk::{Disk, File, Open};
 use crate::env::{Env, FileOf};
 use crate::log::epochs::Epochs;
+use crate::log::identity::{self, IDENTITY_NAME};
 use crate::log::index;
 use crate::log::producers::Producers;
 use crate::log::read::{ReadError, View};
@@ -23,8 +24,6 @@ pub(super) mod listing;
 pub(super) mod load;
 pub(super) mod replay;
 mod segments;
-
-pub const IDENTITY_NAME: &str = "partition.metadata";
 
 /// Of the small text files in a log's directory.
 const TEXT_BYTES_MAX: u32 = 16 << 20;
@@ -178,7 +177,7 @@ impl<E: Env> Opening<'_, E> {
     async fn check_identity(&self) -> Result<(), OpenError> {
         let path = self.dir.join(IDENTITY_NAME);
         let text = read_text(&self.env, &path).await.map_err(|error| self.io(error))?;
-        match text.as_deref().and_then(parse_identity) {
+        match text.as_deref().and_then(identity::parse) {
             Some(found) if found != self.topic_id => {
                 let (dir, expected) = (self.dir.to_owned(), self.topic_id);
                 Err(OpenError::Identity { dir, found, expected })
@@ -257,7 +256,6 @@ impl<E: Env> Opening<'_, E> {
             epochs,
             producers: restored.producers,
             unsynced,
-            renaming: false,
             failed: false,
         };
         let anchored = log.epochs.truncate_start(start);
@@ -339,7 +337,6 @@ fn create<E: Env>(
         epochs: Epochs::default(),
         producers: Producers::default(),
         unsynced,
-        renaming: false,
         failed: false,
     })
 }
@@ -347,7 +344,7 @@ fn create<E: Env>(
 fn write_identity<E: Env>(env: &E, dir: &Path, topic_id: Uuid) -> io::Result<FileOf<E>> {
     let file = env.disk().open(&dir.join(IDENTITY_NAME), Open::OrCreate)?;
     file.set_len(0)?;
-    file.write_at(0, &[IoSlice::new(identity_text(topic_id).as_bytes())])?;
+    file.write_at(0, &[IoSlice::new(identity::render(topic_id).as_bytes())])?;
     Ok(file)
 }
 
@@ -360,18 +357,4 @@ async fn read_text<E: Env>(env: &E, path: &Path) -> io::Result<Option<String>> {
     let len = u32::try_from(file.len()?).unwrap_or(u32::MAX).min(TEXT_BYTES_MAX);
     let bytes = index::read(&file, 0, len).await?;
     Ok(String::from_utf8(bytes.to_vec()).ok())
-}
-
-/// The lines of `partition.metadata`.
-pub fn identity_text(topic_id: Uuid) -> String {
-    format!("version: 0\ntopic_id: {topic_id}")
-}
-
-/// The topic id that `partition.metadata` names; `None` when it is not one.
-pub fn parse_identity(text: &str) -> Option<Uuid> {
-    let mut lines = text.lines();
-    if lines.next()? != "version: 0" {
-        return None;
-    }
-    Uuid::parse(lines.next()?.strip_prefix("topic_id: ")?.trim_end())
 }

@@ -43,6 +43,11 @@ pub fn path(dir: &Path, base: Offset, kind: Kind) -> PathBuf {
     dir.join(file_name(base, kind))
 }
 
+/// Where a file of a segment that was let go of waits for its readers.
+pub fn deleted_path(dir: &Path, base: Offset, kind: Kind) -> PathBuf {
+    dir.join(format!("{}.deleted", file_name(base, kind)))
+}
+
 /// Reads what `file_name` writes. Other names are `None`, those with a second ending too.
 pub fn parse_name(name: &str) -> Option<(Offset, Kind)> {
     let (digits, ending) = name.split_once('.')?;

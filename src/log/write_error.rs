@@ -1,6 +1,6 @@
 //! Why something could not be written, and whether to try again.
 //!
-//! A full disk passes: who writes checkpoints waits for room, and nothing is lost meanwhile. A sync
+//! A full disk passes, and so does a want of open files: who writes checkpoints waits for room, and nothing is lost meanwhile. A sync
 //! that failed is never tried again, whatever it says: what it was to cover may be gone.
 
 use std::io;
@@ -32,10 +32,15 @@ impl WriteError {
     }
 }
 
-/// The disk, or what we may have of it, is full.
+/// The disk, or what we may have of it or of open files, is used up.
 pub fn is_no_room(error: &io::Error) -> bool {
     matches!(error.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded)
+        || matches!(error.raw_os_error(), Some(ENFILE | EMFILE))
 }
+
+/// Too many open files: in the system, in this process.
+const ENFILE: i32 = 23;
+const EMFILE: i32 = 24;
 
 #[cfg(test)]
 mod tests {
@@ -48,6 +53,8 @@ mod tests {
             assert!(matches!(WriteError::of_write(error(kind)), WriteError::NoRoom(_)));
             assert!(matches!(WriteError::of_sync(error(kind)), WriteError::Failed(_)));
         }
+        let files = io::Error::from_raw_os_error(EMFILE);
+        assert!(matches!(WriteError::of_write(files), WriteError::NoRoom(_)));
         let other = error(io::ErrorKind::ReadOnlyFilesystem);
         assert!(matches!(WriteError::of_write(other), WriteError::Failed(_)));
     }

@@ -1,6 +1,5 @@
 //! What a partition tells a simulator of itself; production compiles it to nothing.
 
-use crate::env::probe::Cause;
 use crate::env::{Env, probe};
 use crate::log::append::{self, AppendError};
 use crate::log::producers::ProducerError;
@@ -44,6 +43,14 @@ impl<E: Env> Partition<E> {
         self.env.probe(|| probe::Event::OutOfSequence { topic, partition, sent });
     }
 
+    /// Segments before `first` are to go, by the log's rules.
+    pub(super) fn tell_expired(&self, state: &State<E>, first: Offset, now_ms: i64) {
+        let (topic, partition, config) = (self.topic_id, self.index, state.log.config());
+        let (retention_ms, retention_bytes) = (config.retention_ms, config.retention_bytes);
+        let rules = probe::Rules { now_ms, retention_ms, retention_bytes };
+        self.env.probe(|| probe::Event::SegmentsExpired { topic, partition, first, rules });
+    }
+
     /// `expired_at_ms`: when silent producers were forgotten, if it was just now.
     pub(super) fn tell_producers(&self, state: &State<E>, expired_at_ms: Option<i64>) {
         self.env.probe(|| probe::Event::ProducersKnown {
@@ -51,14 +58,5 @@ impl<E: Env> Partition<E> {
             partition: self.index,
             producers: state.log.told_producers(expired_at_ms),
         });
-    }
-}
-
-impl<E: Env> State<E> {
-    /// The rules by which old segments went just now.
-    pub(super) fn told_retention(&self, now_ms: i64) -> Cause {
-        let config = self.log.config();
-        let (retention_ms, retention_bytes) = (config.retention_ms, config.retention_bytes);
-        Cause::Retention { first: self.log.first_base(), now_ms, retention_ms, retention_bytes }
     }
 }

@@ -13,6 +13,7 @@ use crate::env::probe::Cause;
 use crate::env::{Env, probe};
 use crate::log::LogConfig;
 use crate::log::sync::{Checkpoint, Checkpointed};
+use crate::log::write_error::WriteError;
 use crate::partition::{Gone, Partition, ReadRefused};
 use crate::types::{LeaderEpoch, Offset};
 
@@ -116,25 +117,38 @@ impl<E: Env> Partition<E> {
         self.measure().await?;
         let _names = self.committer.hold_names().await;
         let now_ms = self.env.clock().wall_ms();
-        let (removal, start, cause) = {
+        let removal = {
             let mut state = self.lock();
             if state.gone.is_some() || !state.replica.leads() {
                 return Ok(0);
             }
             let high_watermark = state.replica.high_watermark();
             let removal = state.log.retain(high_watermark, now_ms)?;
-            (removal, state.log.start(), state.told_retention(now_ms))
+            if let Some(removal) = &removal {
+                self.tell_expired(&state, removal.next(), now_ms);
+            }
+            removal
         };
         let Some(removal) = removal else { return Ok(0) };
-        let (topic, partition) = (self.topic_id, self.index);
-        self.env.probe(|| probe::Event::StartMoved { topic, partition, start, cause });
-        if let Err(error) = removal.rename().await {
-            // The log goes on without segments that are still there: later ones must not go before
-            // them, or they would look like the end of the log.
-            self.committer.fail(io::Error::new(error.kind(), error.to_string()));
-            return Err(error);
+        match removal.rename().await {
+            Ok(()) => {}
+            Err(WriteError::NoRoom(error)) => {
+                self.committer.tell_full(&error);
+                return Ok(0);
+            }
+            Err(WriteError::Failed(error)) => {
+                self.committer.fail(io::Error::new(error.kind(), error.to_string()));
+                return Err(error);
+            }
         }
-        self.lock().log.on_renamed();
+        {
+            let mut state = self.lock();
+            state.log.on_renamed(&removal);
+            let (topic, partition, start) = (self.topic_id, self.index, state.log.start());
+            let cause = Cause::Retention;
+            self.env.probe(|| probe::Event::StartMoved { topic, partition, start, cause });
+            state.waiters.wake();
+        }
         let (segments, delay) = (removal.bases().len(), self.file_delete_delay());
         let (env, log) = (self.env.clone(), self.to_string());
         self.env.spawn("remove-segments", async move {

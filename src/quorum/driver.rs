@@ -193,6 +193,11 @@ impl<E: Env> Quorum<E> {
         Ok(end)
     }
 
+    /// Nothing can be decided any more: whoever waits for the metadata's directory is told.
+    pub fn fail(&self, why: &str) {
+        self.shared.committer.fail(io::Error::other(why));
+    }
+
     /// The next offset to be written.
     pub fn end(&self) -> Offset {
         self.shared.replica().log.end()
@@ -271,6 +276,10 @@ impl<E: Env> Quorum<E> {
     pub async fn close(&self) -> Result<(), QuorumError> {
         let mut committed = self.committed();
         let end = self.end();
+        // Then what was written last was never marked, and nobody will say that it failed.
+        if let Some(offline) = self.shared.committer.offline() {
+            return Err(offline.clone().into());
+        }
         let settled = |committed: &Committed| committed.end >= end || committed.failed.is_some();
         if let Ok(committed) = committed.wait_for(settled).await
             && let Some(failed) = &committed.failed

@@ -10,8 +10,9 @@ use bytes::{Bytes, BytesMut};
 use flate2::read::GzDecoder;
 use ottla::env::disk::File;
 use ottla::env::tokio::TokioEnv;
+use ottla::log::identity::{self, IDENTITY_NAME};
 use ottla::log::read::Wanted;
-use ottla::log::recovery::{IDENTITY_NAME, Known, Recovered, parse_identity};
+use ottla::log::recovery::{Known, Recovered};
 use ottla::log::{Log, LogConfig};
 use ottla::protocol::records::batch::Batch;
 use ottla::protocol::records::control::ControlType;
@@ -59,7 +60,7 @@ impl Golden {
             recovery_point: offset("recovery-point-offset-checkpoint"),
             log_start: offset("log-start-offset-checkpoint"),
         };
-        let id = parse_identity(&fs::read_to_string(dir.join(IDENTITY_NAME)).unwrap()).unwrap();
+        let id = identity::parse(&fs::read_to_string(dir.join(IDENTITY_NAME)).unwrap()).unwrap();
         let env = TokioEnv::new(tokio::runtime::Handle::current());
         Log::open(env, &dir, id, Arc::new(config(partition)), known, NOW_MS).await.unwrap()
     }

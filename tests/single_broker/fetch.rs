@@ -68,6 +68,23 @@ fn a_fetch_waits_for_its_minimum_and_no_longer() {
 }
 
 #[test]
+fn a_fetch_does_not_wait_for_more_in_a_segment_that_is_complete() {
+    let dir = tempfile::tempdir().unwrap();
+    let node = Node::start(dir.path(), &[]);
+    let mut wire = node.connect();
+    wire.create("t", 1, &[("segment.ms", "1")]);
+    for value in ["first", "second", "third"] {
+        wire.append("t", &[value]);
+        thread::sleep(Duration::from_millis(5));
+    }
+    let waits = FetchRequest { max_wait_ms: LONG_MS, min_bytes: 1000, ..fetch_request("t", 0) };
+    let begun = Instant::now();
+    let read = only_partition(wire.call(&waits, FETCH));
+    assert_eq!(values(&read.records), ["first"]);
+    assert!(begun.elapsed() < Duration::from_secs(10), "it waited");
+}
+
+#[test]
 fn waiting_fetches_end_when_their_topic_does() {
     let dir = tempfile::tempdir().unwrap();
     let node = Node::start(dir.path(), &[]);

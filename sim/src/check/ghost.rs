@@ -9,7 +9,7 @@ use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Mutex;
 
-use ottla::env::probe::{Cause, Event};
+use ottla::env::probe::Event;
 use ottla::types::{Offset, Uuid};
 
 use self::canon::Canon;
@@ -18,7 +18,7 @@ use self::image::View;
 use self::leaks::Held;
 use self::metadata::Metadata;
 use self::replica::Replica;
-use self::retention::Move;
+use self::retention::Expired;
 use self::sequences::Sequences;
 use super::Invariant::{self, I2, I3, I8, I9, I10, I37, I42};
 use super::Violation;
@@ -175,8 +175,8 @@ impl State {
             Event::OutOfSequence { sent, .. } => sequences.refused(log, sent)?,
             Event::ProducersKnown { producers, .. } => {
                 sequences.told(log, producers)?;
-                let Replica { batches, dir, start, .. } = replica;
-                disk.with_volume(|v| indexes::check(log, batches, (v, dir), *start))?;
+                let (batches, dir, start) = (&replica.batches, &replica.dir, replica.whole_from());
+                disk.with_volume(|v| indexes::check(log, batches, (v, dir), start))?;
             }
             Event::Durable { end, .. } => disk.with_volume(|v| replica.durable(v, *end))?,
             Event::HighWatermark { offset, .. } => self.high_watermark(disk, log, *offset)?,
@@ -194,14 +194,13 @@ impl State {
                 self.acknowledged += end.0 - base.0;
             }
             Event::DeletionAsked { start, .. } => replica.deletion_asked(*start)?,
+            Event::SegmentsExpired { first, rules, .. } => {
+                let expired = Expired { log, from: replica.start, first: *first, rules: *rules };
+                disk.with_volume(|v| expired.check(&replica.batches, v, &replica.dir))?;
+                replica.segments_expired(*first)?;
+            }
             Event::StartMoved { start, cause, .. } => {
-                let (from, high_watermark) = (replica.start, replica.high_watermark);
-                let moved = Move { log, from, to: *start, high_watermark, cause };
-                disk.with_volume(|v| moved.check(&replica.batches, v, &replica.dir))?;
-                replica.start = *start;
-                if let Cause::Retention { first, .. } = cause {
-                    replica.batches.forget_before(*first);
-                }
+                replica.start_moved(*start, cause)?;
                 if log.topic == Uuid::METADATA_TOPIC {
                     disk.with_volume(|v| metadata::check_start(v, &replica.dir, *start))?;
                 }
@@ -240,7 +239,7 @@ impl State {
         epochs::recovered(log, epochs, &replica.batches, span)?;
         sequences.rewind(&change.lost, &replica.batches);
         change.found.iter().for_each(|batch| sequences.take(batch));
-        sequences.recovered(log, producers, snapshot, *start)?;
+        sequences.recovered(log, producers, &replica.batches, (snapshot, *start))?;
         let relaxed = replica.relaxed;
         let canon = self.canon(log);
         if relaxed {

@@ -92,6 +92,7 @@ pub fn log_of(event: &Event) -> Option<(Uuid, i32)> {
         | Event::Durable { topic, partition, .. }
         | Event::HighWatermark { topic, partition, .. }
         | Event::Acknowledged { topic, partition, .. }
+        | Event::SegmentsExpired { topic, partition, .. }
         | Event::StartMoved { topic, partition, .. }
         | Event::Refused { topic, partition, .. }
         | Event::Configured { topic, partition, .. }

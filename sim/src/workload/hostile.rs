@@ -25,6 +25,9 @@ use crate::plan::clients::{Manner, Visit};
 /// For connecting, and for a broker to answer or to close.
 const PATIENCE: Duration = Duration::from_secs(2);
 
+/// For a whole visit: a broker that lost its power takes nothing and says nothing.
+const VISIT_MAX: Duration = Duration::from_secs(30);
+
 /// Streams of noise are told from those of records by their number.
 const NOISE: u64 = 1 << 32;
 
@@ -44,7 +47,8 @@ pub async fn run<E: Env>(env: &E, stage: &Stage, name: &str, index: usize) {
         }
         let noise =
             Chance::stream(stage.plan.seed, Subsystem::Workload, NOISE + index as u64, number);
-        match behave(env, stage, manner, noise).await {
+        let behaved = env.clock().timeout(VISIT_MAX, behave(env, stage, manner, noise)).await;
+        match behaved.unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into())) {
             Ok(()) => stage.add(name, What::Hostile { manner: manner.name().to_string() }),
             Err(error) => stage.note(name, format!("is told: {error}")),
         }

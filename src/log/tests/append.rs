@@ -63,6 +63,11 @@ fn segments_roll_by_size_by_time_and_before_an_index_is_full() {
         let config = LogConfig { segment_ms: 1000, ..small() };
         let (mut log, _) = open(&memory(), &config, unclean(Offset(0))).await.unwrap();
         append(&mut log, &batch(1, 100, 5000));
+        append(&mut log, &batch(1, 1900, 7000));
+        assert_eq!(log.segment_count(), 1, "its first name is not durable");
+        let (mut log, _) = open(&memory(), &config, unclean(Offset(0))).await.unwrap();
+        append(&mut log, &batch(1, 100, 5000));
+        sync(&mut log).await;
         append(&mut log, &batch(1, 100, 6000));
         assert_eq!(log.segment_count(), 1, "a second is not more than a second");
         append(&mut log, &batch(1, 100, 6001));
@@ -76,6 +81,8 @@ fn segments_roll_by_size_by_time_and_before_an_index_is_full() {
 
         let config = LogConfig { segment_bytes: 1 << 20, ..small() };
         let (mut log, _) = open(&memory(), &config, unclean(Offset(0))).await.unwrap();
+        append(&mut log, &batch(1, 200, 0));
+        sync(&mut log).await;
         while log.segment_count() == 1 {
             let next = batch(1, 200, log.end().0);
             append(&mut log, &next);

@@ -12,6 +12,10 @@ async fn written(env: &MemoryEnv, batches: i64) -> Vec<Batch> {
     let (mut log, _) = open(env, &small(), unclean(Offset(0))).await.unwrap();
     for n in 0..batches {
         append(&mut log, &numbered(Some((n % 3, (n / 3 * 2) as i32)), 2, 40 + n as usize * 7, n));
+        if n == 0 {
+            // Until then it does not roll.
+            sync(&mut log).await;
+        }
     }
     log.write_index().unwrap();
     all(&log).await
@@ -340,14 +344,7 @@ async fn lose_power(
 }
 
 proptest! {
-    // Fixed while one case in some thousands is open: three appends, nothing synced, seed
-    // 4776340110921439040, and what is left is no prefix.
-    #![proptest_config(ProptestConfig {
-        cases: 300,
-        failure_persistence: None,
-        rng_seed: proptest::test_runner::RngSeed::Fixed(1),
-        ..ProptestConfig::default()
-    })]
+    #![proptest_config(ProptestConfig { cases: 300, failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
     fn a_power_loss_leaves_a_prefix_that_holds_all_that_was_synced(

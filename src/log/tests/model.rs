@@ -170,8 +170,10 @@ async fn retain(log: &mut Log<MemoryEnv>, model: &mut Model, bytes: u64) {
     let config = LogConfig { retention_bytes: Some(bytes), ..small() };
     log.set_config(Arc::new(config));
     if let Some(removal) = log.retain(log.end(), 0).unwrap() {
-        assert!(log.size_bytes() < size);
         removal.rename().await.unwrap();
+        assert!(all(log).await.iter().eq(model.readable()), "until it is done, all can be read");
+        log.on_renamed(&removal);
+        assert!(log.size_bytes() < size);
         removal.remove().unwrap();
     }
     model.start = log.start();

@@ -7,6 +7,7 @@ use std::io;
 use crate::env::clock::Clock;
 use crate::env::disk::{Disk, File, Open};
 use crate::env::{Env, probe};
+use crate::log::write_error::WriteError;
 use crate::quorum::driver::open::io_error;
 use crate::quorum::driver::{PARTITION, Quorum, QuorumError, Shared};
 use crate::quorum::snapshot::SnapshotId;
@@ -38,10 +39,16 @@ impl<E: Env> Quorum<E> {
                 replica.log.retain(end, env.clock().wall_ms()).map_err(io_error("roll", dir))?
             };
             if let Some(removal) = removal {
-                if let Err(error) = removal.rename().await {
-                    // What is still there must not be left behind by what goes later.
-                    self.shared.committer.fail(io::Error::new(error.kind(), error.to_string()));
-                    return Err(io_error("rename in", dir)(error));
+                match removal.rename().await {
+                    Ok(()) => self.shared.replica().log.on_renamed(&removal),
+                    Err(WriteError::NoRoom(error)) => {
+                        self.shared.committer.tell_full(&error);
+                        return Ok(());
+                    }
+                    Err(WriteError::Failed(error)) => {
+                        self.shared.committer.fail(io::Error::new(error.kind(), error.to_string()));
+                        return Err(io_error("rename in", dir)(error));
+                    }
                 }
                 removal.remove().map_err(io_error("remove from", dir))?;
             }

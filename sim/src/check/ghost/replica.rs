@@ -6,6 +6,7 @@
 
 use std::path::{Path, PathBuf};
 
+use ottla::env::probe::Cause;
 use ottla::types::{LeaderEpoch, Offset};
 
 use super::batches::{Batches, Change};
@@ -33,6 +34,8 @@ pub struct Replica {
     deleted_end: Offset,
     /// Where a client wants the log to begin: a crash may find it there.
     wanted_start: Offset,
+    /// Segments before it are to go by retention, and may be gone.
+    expired: Offset,
     /// Batches below were compared with what is committed.
     pub compared_end: Offset,
     /// How often the node had lost its power when the log was opened last.
@@ -55,6 +58,7 @@ impl Replica {
             acknowledged_end: Offset(0),
             deleted_end: Offset(0),
             wanted_start: Offset(0),
+            expired: Offset(0),
             compared_end: Offset(0),
             power_losses: 0,
             deleted: false,
@@ -95,6 +99,7 @@ impl Replica {
         self.dir = dir.to_owned();
         let change = self.batches.recover(log, (volume, dir), (start, end))?;
         (self.start, self.end, self.high_watermark) = (start, end, start);
+        self.expired = start;
         self.acknowledged_end = acknowledged.min(end);
         // What recovery keeps counts as durable from then on.
         self.durable(volume, end)?;
@@ -139,6 +144,40 @@ impl Replica {
         }
         self.wanted_start = self.wanted_start.max(start);
         Ok(())
+    }
+
+    /// Segments before `first` are about to go: a crash may find them gone.
+    pub fn segments_expired(&mut self, first: Offset) -> Verdict {
+        self.deletion_asked(first)?;
+        self.expired = first;
+        Ok(())
+    }
+
+    /// The log begins later now: where somebody wants it to begin, and below what was committed.
+    pub fn start_moved(&mut self, to: Offset, cause: &Cause) -> Verdict {
+        let (log, from, high_watermark) = (self.log, self.start, self.high_watermark);
+        let wanted = match cause {
+            Cause::Retention => from.max(self.expired),
+            Cause::DeleteRecords => self.wanted_start,
+            Cause::Snapshot => to,
+        };
+        if to < from || to > high_watermark || to > wanted {
+            let evidence = format!(
+                "{log} begins at {to} by {cause:?}, where {wanted} was wanted; it began at {from}, \
+                 and its high watermark is {high_watermark}"
+            );
+            return broken(I46, evidence);
+        }
+        self.start = to;
+        if *cause == Cause::Retention {
+            self.batches.forget_before(self.expired);
+        }
+        Ok(())
+    }
+
+    /// Where the segments begin that nobody takes away.
+    pub fn whole_from(&self) -> Offset {
+        self.start.max(self.expired)
     }
 
     /// Where the log may begin after a crash, at most.

@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
-use ottla::env::probe::Cause;
+use ottla::env::probe::Rules;
 use ottla::types::Offset;
 
 use super::batches::Batches;
@@ -13,13 +13,13 @@ use super::{Log, Verdict, broken};
 use crate::check::Invariant::I46;
 use crate::disk::volume::Volume;
 
-/// A log that begins later now.
-pub struct Move<'a> {
+/// The segments before `first` are to go.
+pub struct Expired {
     pub log: Log,
+    /// Where the log begins until then.
     pub from: Offset,
-    pub to: Offset,
-    pub high_watermark: Offset,
-    pub cause: &'a Cause,
+    pub first: Offset,
+    pub rules: Rules,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -32,36 +32,20 @@ struct Segment {
 
 type Segments = BTreeMap<Offset, Segment>;
 
-impl Move<'_> {
+impl Expired {
     pub fn check(&self, batches: &Batches, volume: &Volume, dir: &Path) -> Verdict {
-        let Move { log, from, to, high_watermark, cause } = *self;
-        if to < from || to > high_watermark {
-            let evidence = format!(
-                "{log} begins at {to} by {cause:?}; it began at {from}, and its high watermark is \
-                 {high_watermark}"
-            );
-            return broken(I46, evidence);
-        }
-        match cause {
-            Cause::Retention { .. } => self.check_segments(&measure(batches, volume, dir)),
-            Cause::DeleteRecords | Cause::Snapshot => Ok(()),
-        }
+        self.check_segments(&measure(batches, volume, dir))
     }
 
-    /// Each segment that went was wholly before the old start, too old, or too much.
+    /// Each segment that goes is wholly before the start, too old, or too much.
     fn check_segments(&self, segments: &Segments) -> Verdict {
-        let Move { log, from, to, cause, .. } = *self;
-        let Cause::Retention { first, now_ms, retention_ms, retention_bytes } = *cause else {
-            return Ok(());
-        };
-        if to != from.max(first) {
-            let evidence = format!("{log} begins at {to} by {cause:?}; it began at {from}");
-            return broken(I46, evidence);
-        }
+        let Expired { log, from, first, rules } = *self;
+        let Rules { now_ms, retention_ms, retention_bytes } = rules;
         let mut left: u64 = segments.values().map(|segment| segment.bytes).sum();
         for (base, segment) in segments.range(..first) {
             if segment.end > first {
-                let evidence = format!("{log} begins at {first}, within the segment at {base}");
+                let evidence =
+                    format!("{log} is to begin at {first}, within the segment at {base}");
                 return broken(I46, evidence);
             }
             left -= segment.bytes;
@@ -72,7 +56,7 @@ impl Move<'_> {
                 || retention_bytes.is_some_and(|max| left >= max);
             if !goes {
                 let evidence = format!(
-                    "{log} let go of the segment at {base}, {segment:?}, by {cause:?}, with {left} \
+                    "{log} lets go of the segment at {base}, {segment:?}, by {rules:?}, with {left} \
                      bytes left"
                 );
                 return broken(I46, evidence);
@@ -120,17 +104,19 @@ mod tests {
         (0..3).map(|n| (Offset(10 * n), segment(n))).collect()
     }
 
-    fn retention(to: i64, ms: Option<u64>, bytes: Option<u64>) -> Verdict {
-        moved(0, to, &rules(to, ms, bytes)).check_segments(&three())
+    fn retention(first: i64, ms: Option<u64>, bytes: Option<u64>) -> Verdict {
+        expired(0, first, ms, bytes)
     }
 
-    fn rules(first: i64, retention_ms: Option<u64>, retention_bytes: Option<u64>) -> Cause {
-        Cause::Retention { first: Offset(first), now_ms: 3000, retention_ms, retention_bytes }
-    }
-
-    fn moved(from: i64, to: i64, cause: &Cause) -> Move<'_> {
-        let high_watermark = Offset(25);
-        Move { log: LOG, from: Offset(from), to: Offset(to), high_watermark, cause }
+    fn expired(
+        from: i64,
+        first: i64,
+        retention_ms: Option<u64>,
+        retention_bytes: Option<u64>,
+    ) -> Verdict {
+        let rules = Rules { now_ms: 3000, retention_ms, retention_bytes };
+        let (from, first) = (Offset(from), Offset(first));
+        Expired { log: LOG, from, first, rules }.check_segments(&three())
     }
 
     #[test]
@@ -138,7 +124,7 @@ mod tests {
         retention(10, Some(2999), None).unwrap();
         retention(20, Some(1999), None).unwrap();
         retention(20, None, Some(100)).unwrap();
-        moved(25, 25, &rules(20, None, None)).check_segments(&three()).unwrap();
+        expired(25, 20, None, None).unwrap();
     }
 
     #[test]
@@ -152,16 +138,5 @@ mod tests {
             assert_eq!(broke(retention(to, ms, bytes)), Some(I46), "{to} {ms:?} {bytes:?}");
         }
         assert_eq!(broke(retention(15, Some(0), None)), Some(I46), "half a segment");
-    }
-
-    #[test]
-    fn nothing_beyond_the_high_watermark_goes_and_nothing_comes_back() {
-        let (batches, volume) = (Batches::default(), Volume::new(1 << 20));
-        let check = |from, to| {
-            moved(from, to, &Cause::DeleteRecords).check(&batches, &volume, Path::new("/data/t-0"))
-        };
-        check(0, 25).unwrap();
-        assert_eq!(broke(check(0, 26)), Some(I46));
-        assert_eq!(broke(check(10, 9)), Some(I46));
     }
 }

@@ -138,15 +138,23 @@ impl Sequences {
         Ok(())
     }
 
-    /// What a log that was opened remembers. Of the batches before `replayed_from`, where the newest
-    /// snapshot stands, it may remember a producer's last alone; where records are deleted, less.
+    /// What a log that was opened remembers of its `batches`. Of those before `replayed_from`, where
+    /// the newest snapshot stands, it may remember a producer's last alone; where records are
+    /// deleted, less. An older snapshot than last time may bring back what was not remembered then.
     pub fn recovered(
         &mut self,
         log: Log,
         told: &Producers,
-        replayed_from: Offset,
-        start: Offset,
+        batches: &Batches,
+        (replayed_from, start): (Offset, Offset),
     ) -> Verdict {
+        let mut whole = Sequences::default();
+        batches.iter().for_each(|batch| whole.take(batch));
+        for (id, known) in &mut self.by_id {
+            if let Some(whole) = whole.by_id.remove(id) {
+                known.batches = whole.batches;
+            }
+        }
         let by_id: BTreeMap<ProducerId, &Producer> = told.known.iter().map(|p| (p.id, p)).collect();
         for (id, known) in &mut self.by_id {
             let deleted = known.batches.back().is_none_or(|last| last.end <= start);
@@ -318,7 +326,9 @@ mod tests {
 
     #[test]
     fn a_snapshot_keeps_the_last_batch_of_each() {
-        let from = |at, told: &Producers| three().recovered(LOG, told, Offset(at), Offset(0));
+        let from = |at, told: &Producers| {
+            three().recovered(LOG, told, &Batches::default(), (Offset(at), Offset(0)))
+        };
         from(6, &remembered(2..3)).unwrap();
         from(2, &remembered(1..3)).unwrap();
         assert_eq!(broke(from(2, &remembered(2..3))), Some(I21), "two were to be replayed");
@@ -327,9 +337,27 @@ mod tests {
     }
 
     #[test]
+    fn an_older_snapshot_brings_back_what_was_not_remembered() {
+        let batches: Batches = (0..3).map(|n| numbered(n, 7, 0, 2 * n as i32)).collect();
+        let mut sequences = three();
+        let mut recovered =
+            |at, told| sequences.recovered(LOG, &told, &batches, (Offset(at), Offset(0)));
+        recovered(6, remembered(2..3)).unwrap();
+        recovered(0, remembered(0..3)).unwrap();
+        assert_eq!(broke(recovered(0, remembered(1..3))), Some(I21));
+    }
+
+    #[test]
     fn what_was_deleted_need_not_be_remembered() {
-        three().recovered(LOG, &Producers::default(), Offset(6), Offset(6)).unwrap();
-        let kept = three().recovered(LOG, &Producers::default(), Offset(6), Offset(5));
+        three()
+            .recovered(LOG, &Producers::default(), &Batches::default(), (Offset(6), Offset(6)))
+            .unwrap();
+        let kept = three().recovered(
+            LOG,
+            &Producers::default(),
+            &Batches::default(),
+            (Offset(6), Offset(5)),
+        );
         assert_eq!(broke(kept), Some(I21));
     }
 }

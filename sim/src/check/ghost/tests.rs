@@ -4,7 +4,7 @@ use std::path::Path;
 
 use bytes::Bytes;
 use ottla::env::disk::Open;
-use ottla::env::probe::Sent;
+use ottla::env::probe::{Cause, Sent};
 use ottla::protocol::records::build::{BatchBuilder, BatchOptions, NewRecord};
 use ottla::types::{LeaderEpoch, ProducerId};
 
@@ -316,6 +316,27 @@ fn a_deletion_that_was_asked_for_may_be_found_after_a_crash() {
     log.replica.deletion_asked(Offset(2)).unwrap();
     assert_eq!(broke(log.recovered(3, 4)), Some(I10), "more than was asked for");
     log.recovered(2, 4).unwrap();
+}
+
+#[test]
+fn a_start_that_nobody_wanted_is_caught() {
+    let mut log = Bench::new();
+    log.append(0).unwrap();
+    log.append(2).unwrap();
+    log.sync();
+    log.durable(4).unwrap();
+    log.high_watermark(4).unwrap();
+    let by = [Cause::Retention, Cause::DeleteRecords];
+    by.iter().for_each(|cause| {
+        assert_eq!(broke(log.replica.start_moved(Offset(1), cause)), Some(I46), "{cause:?}");
+    });
+    log.replica.deletion_asked(Offset(1)).unwrap();
+    log.replica.start_moved(Offset(1), &Cause::DeleteRecords).unwrap();
+    assert_eq!(broke(log.replica.start_moved(Offset(0), &Cause::DeleteRecords)), Some(I46));
+    assert_eq!(broke(log.replica.segments_expired(Offset(5))), Some(I46), "not committed");
+    log.replica.segments_expired(Offset(2)).unwrap();
+    log.replica.start_moved(Offset(2), &Cause::Retention).unwrap();
+    assert_eq!(broke(log.replica.start_moved(Offset(5), &Cause::Snapshot)), Some(I46));
 }
 
 #[test]

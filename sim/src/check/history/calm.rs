@@ -1,5 +1,7 @@
 //! A run in which nothing is broken: no error, no second attempt, nothing unknown.
 
+use std::collections::BTreeSet;
+
 use super::gather::{Fate, Tables};
 use super::{Excuse, Rules};
 use crate::check::Invariant::I55;
@@ -11,19 +13,38 @@ use crate::history::{What, name_of};
 const ORDINARY: [i16; 4] = [36, 3, 37, 100];
 
 const MESSAGE_TOO_LARGE: i16 = 10;
+const OUT_OF_ORDER_SEQUENCE_NUMBER: i16 = 45;
+
+/// A broker closes connections that were idle for so long, unless it is told otherwise
+/// (`connections.max.idle.ms`).
+const IDLE_MAX_NS: u64 = 600_000_000_000;
 
 pub fn check(tables: &Tables, rules: &Rules) -> Result<(), Violation> {
     if !rules.calm {
         return Ok(());
     }
+    // Whoever had a batch refused for its size: those after it in the same numbering do not follow.
+    let mut gaps = BTreeSet::new();
     for batch in &tables.batches {
+        let numbering = batch.sequence.map(|s| (batch.log, s.producer_id, s.epoch));
+        if let (Fate::Refused { code: MESSAGE_TOO_LARGE }, Some(numbering)) =
+            (batch.fate, numbering)
+        {
+            gaps.insert(numbering);
+        }
         let name = name_of(tables.logs[batch.log].topic);
         let expected = tables.expected_of(name);
         let may_be_deleted = expected.is_some_and(|expected| expected.deleted);
         let learns_late = rules.excuses.contains(&Excuse::StaleMetadata);
         let wrong = match batch.fate {
             Fate::Acknowledged { .. } => batch.attempts > 1 && !learns_late,
-            Fate::Refused { code } => code != MESSAGE_TOO_LARGE && !may_be_deleted,
+            Fate::Refused { code: MESSAGE_TOO_LARGE } => false,
+            Fate::Refused { code: OUT_OF_ORDER_SEQUENCE_NUMBER }
+                if numbering.is_some_and(|numbering| gaps.contains(&numbering)) =>
+            {
+                false
+            }
+            Fate::Refused { .. } => !may_be_deleted,
             Fate::Unknown => batch.acks != 0 && !may_be_deleted,
         };
         if wrong {
@@ -37,7 +58,7 @@ pub fn check(tables: &Tables, rules: &Rules) -> Result<(), Violation> {
         let wrong = match entry.what {
             What::Denied { code, .. } => !ORDINARY.contains(&code),
             What::Unanswered { .. } => true,
-            What::Trouble { .. } => !passing,
+            What::Trouble { .. } => !passing && entry.at < IDLE_MAX_NS,
             _ => false,
         };
         if wrong {
@@ -54,9 +75,9 @@ fn fail(tables: &Tables, place: usize) -> Result<(), Violation> {
 
 #[cfg(test)]
 mod tests {
-    use super::super::story::Story;
+    use super::super::story::{Story, TOPIC};
     use super::*;
-    use crate::history::Operation;
+    use crate::history::{Operation, Sequence};
 
     fn calm(story: Story) -> Story {
         story.under(|rules| rules.calm = true)
@@ -82,6 +103,32 @@ mod tests {
         sent().tell("p", twice).log(&[1]).breaks(I55);
         let trouble = What::Trouble { text: "reset".to_string() };
         sent().acknowledged(0, 0).tell("c", trouble).log(&[1]).breaks(I55);
+    }
+
+    #[test]
+    fn what_follows_a_batch_that_was_too_large_may_be_refused() {
+        let refused = |batch, code| What::Refused { batch, code, attempts: 1 };
+        let numbered = |story: Story, batch: u64| {
+            let producer_id = 7;
+            let what = What::Produce {
+                topic: TOPIC.to_string(),
+                partition: 0,
+                batch,
+                records: vec![batch + 1],
+                times: vec![1],
+                acks: -1,
+                idempotent: true,
+                once: true,
+                ordered: true,
+                sequence: Some(Sequence { producer_id, epoch: 0, base: batch as i32 }),
+                bytes: if batch == 0 { 5000 } else { 100 },
+            };
+            story.tell("p", what)
+        };
+        let both = || numbered(numbered(calm(Story::begin()), 0), 1);
+        both().tell("p", refused(0, 10)).tell("p", refused(1, 45)).log(&[]).passes();
+        both().tell("p", refused(0, 3)).tell("p", refused(1, 45)).log(&[]).breaks(I55);
+        sent().tell("p", refused(0, 45)).log(&[]).breaks(I55);
     }
 
     #[test]

@@ -143,8 +143,11 @@ impl Drawn<'_> {
                 let error = *chance.pick(&all);
                 Fault::DiskError { broker, error, repair: repair(chance) }
             }
-            // Plans may also hold `FewFiles`. It is not drawn: a broker without files to open does
-            // not take the lines of a deleted log out of its checkpoints before it makes another.
+            Class::Shortage if chance.happens(0.2) => {
+                let spare = chance.between(0..20) as u32;
+                let ms = ms(chance, 1000, 60_000);
+                Fault::FewFiles { broker, spare, ms, repair: repair(chance) }
+            }
             Class::Shortage => {
                 let spare_bytes = *chance.pick(&[0, 0, 4096, 64 << 10, 1 << 20]);
                 let ms = ms(chance, 1000, 120_000);
