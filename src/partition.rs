@@ -366,6 +366,11 @@ impl<E: Env> Partition<E> {
         self.advanced(&mut state);
     }
 
+    /// Why it serves nobody any more.
+    pub fn gone(&self) -> Option<Gone> {
+        self.lock().gone.clone()
+    }
+
     /// Its directory failed.
     pub fn on_offline(&self, offline: &Arc<Offline>) {
         self.failed(&mut self.lock(), offline.clone());

@@ -55,12 +55,10 @@ async fn delete<E: Env>(
     let partition = ctx.broker.partition(topic, asked.partition_index)?;
     let start =
         partition.delete_records(asked.offset).map_err(|refused| error::deletion(&refused))?;
-    if !ctx.broker.make_starts_durable(&partition).await {
-        return Err(ErrorCode::KafkaStorageError);
-    }
-    // Deleted meanwhile, or its directory failed.
-    if partition.log_start() < start {
-        return Err(ErrorCode::NotLeaderOrFollower);
+    if !ctx.broker.make_starts_durable(&partition).await || partition.log_start() < start {
+        // Deleted meanwhile, or its directory failed or is full.
+        let gone = partition.gone();
+        return Err(gone.map_or(ErrorCode::KafkaStorageError, |gone| error::gone(&gone)));
     }
     let (topic, partition) = (partition.topic_id, partition.index);
     ctx.broker.env().probe(|| probe::Event::RecordsDeleted { topic, partition, start });

@@ -10,12 +10,12 @@ use std::sync::Arc;
 use crate::env::Env;
 use crate::env::disk::{Disk, File, Open};
 use crate::log::Log;
+use crate::log::LogConfig;
 use crate::log::read::{Part, ReadError, View};
 use crate::log::recovery::listing::{self, Files};
 use crate::log::recovery::load::{self, Loaded};
 use crate::log::recovery::replay::{self, Restored, Span};
 use crate::log::segment::{Active, Kind, path};
-use crate::log::{LogConfig, segment};
 use crate::types::Offset;
 
 /// A cut that is being prepared.
@@ -155,19 +155,9 @@ impl<E: Env> Log<E> {
 
     /// Leaves in the index files what the open segment's index says.
     fn trim_index(&mut self) -> io::Result<()> {
-        let pending = self.active.index.pending();
-        for (kind, at) in [(Kind::Index, pending.offsets_at), (Kind::TimeIndex, pending.times_at)] {
-            let path = segment::path(&self.dir, self.active.base, kind);
-            match self.env.disk().open(&path, Open::Existing) {
-                Ok(file) if file.len()? > at => {
-                    file.set_len(at)?;
-                    self.unsynced.index_files.push(file);
-                }
-                Ok(_) => {}
-                Err(error) if error.kind() == io::ErrorKind::NotFound => {}
-                Err(error) => return Err(error),
-            }
-        }
+        let Active { base, index, .. } = &self.active;
+        let trimmed = load::trim_index(&self.env, &self.dir, *base, index)?;
+        self.unsynced.index_files.extend(trimmed);
         self.write_index()
     }
 }

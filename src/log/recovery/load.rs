@@ -178,6 +178,30 @@ pub fn write_index<E: Env>(env: &E, dir: &Path, loaded: &mut Loaded) -> io::Resu
     Ok([offsets, times])
 }
 
+/// Leaves nothing in the index files of a segment but what `index` says. Answers those that were
+/// longer.
+pub fn trim_index<E: Env>(
+    env: &E,
+    dir: &Path,
+    base: Offset,
+    index: &SegmentIndex,
+) -> io::Result<Vec<FileOf<E>>> {
+    let pending = index.pending();
+    let mut trimmed = Vec::new();
+    for (kind, at) in [(Kind::Index, pending.offsets_at), (Kind::TimeIndex, pending.times_at)] {
+        match env.disk().open(&path(dir, base, kind), Open::Existing) {
+            Ok(file) if file.len()? > at => {
+                file.set_len(at)?;
+                trimmed.push(file);
+            }
+            Ok(_) => {}
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(trimmed)
+}
+
 impl Entry {
     fn start(base: Offset) -> Entry {
         let index = SegmentIndex::default();

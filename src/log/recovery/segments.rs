@@ -88,7 +88,9 @@ impl<E: Env> Opening<'_, E> {
                 return Ok(None);
             }
         }
-        let loaded = load::tail(&self.env, self.dir, base, files, &self.config, None).await;
+        // After a crash the indexes may speak of records that are lost, past the recovery point.
+        let limit = if clean { None } else { Some(recovery_point) };
+        let loaded = load::tail(&self.env, self.dir, base, files, &self.config, limit).await;
         let mut loaded = loaded.map_err(|error| self.io(error))?;
         let whole = loaded.invalid.is_none() && loaded.size == loaded.file_bytes;
         let at_point = loaded.end == recovery_point || (clean && loaded.end > recovery_point);
@@ -104,6 +106,9 @@ impl<E: Env> Opening<'_, E> {
         if loaded.index.has_pending() {
             load::write_index(&self.env, self.dir, &mut loaded).map_err(|error| self.io(error))?;
             report.rebuilt_indexes.push(base);
+        } else if !clean {
+            let trimmed = load::trim_index(&self.env, self.dir, base, &loaded.index);
+            trimmed.map_err(|error| self.io(error))?;
         }
         Ok(Some(loaded))
     }
@@ -218,14 +223,10 @@ impl<E: Env> Opening<'_, E> {
         }
         report.dropped_segments.reverse();
         let mut index_files = Vec::new();
-        for loaded in scanned {
+        for loaded in &mut *scanned {
             report.scanned_bytes += loaded.scanned_bytes;
             let cut = loaded.file_bytes - loaded.size;
             report.cut_bytes += cut;
-            let past_point = loaded.end > self.known.recovery_point;
-            if cut == 0 && !past_point && !loaded.index.has_pending() {
-                continue;
-            }
             if cut > 0 {
                 let path = path(self.dir, loaded.base, Kind::Log);
                 let log = self.env.disk().open(&path, Open::Existing)?;
@@ -235,7 +236,30 @@ impl<E: Env> Opening<'_, E> {
             }
             index_files.extend(load::write_index(&self.env, self.dir, loaded)?);
         }
+        self.make_sizes_durable(scanned).await?;
         Ok(index_files)
+    }
+
+    /// After a sync that failed, memory may still hold a size that the disk does not: what lies
+    /// beyond reads as zeros, and a batch that ends in zeros as whole. So the last byte is written
+    /// once more.
+    async fn make_sizes_durable(&self, scanned: &[Loaded]) -> io::Result<()> {
+        let disk = self.env.disk();
+        let point = self.known.recovery_point;
+        let past_point = |loaded: &&Loaded| loaded.end > point && loaded.size > 0;
+        let grown: Vec<&Loaded> = scanned.iter().filter(past_point).collect();
+        for loaded in &grown {
+            let log = disk.open(&path(self.dir, loaded.base, Kind::Log), Open::Existing)?;
+            let last = log.read_at(loaded.size - 1, 1).await?;
+            log.write_at(loaded.size - 1, &[io::IoSlice::new(&last)])?;
+            if grown.len() <= SINGLE_MAX {
+                log.sync().await?;
+            }
+        }
+        if grown.len() > SINGLE_MAX {
+            disk.sync_all(self.dir).await?;
+        }
+        Ok(())
     }
 
     /// Syncs the directory entries that lead to the records.
