@@ -157,7 +157,10 @@ impl<E: Env> Opening<'_, E> {
             if let Some(before) = scanned.last() {
                 let lost = *base > before.end && *base > point && !trust.gaps;
                 let overlap = *base < before.end;
-                if before.invalid.is_some() || lost || overlap {
+                // What follows the last batch is no batch of ours where the next segment goes on
+                // from there: a write that failed, or a size that was to be made durable.
+                let torn = before.invalid.is_some() && *base != before.end;
+                if torn || lost || overlap {
                     break;
                 }
             }
@@ -241,8 +244,8 @@ impl<E: Env> Opening<'_, E> {
     }
 
     /// After a sync that failed, memory may still hold a size that the disk does not: what lies
-    /// beyond reads as zeros, and a batch that ends in zeros as whole. So the last byte is written
-    /// once more.
+    /// beyond reads as zeros, and a batch that ends in zeros as whole. So the size is set once more,
+    /// by way of a larger one; nothing that may have been acknowledged is written again.
     async fn make_sizes_durable(&self, scanned: &[Loaded]) -> io::Result<()> {
         let disk = self.env.disk();
         let point = self.known.recovery_point;
@@ -250,8 +253,8 @@ impl<E: Env> Opening<'_, E> {
         let grown: Vec<&Loaded> = scanned.iter().filter(past_point).collect();
         for loaded in &grown {
             let log = disk.open(&path(self.dir, loaded.base, Kind::Log), Open::Existing)?;
-            let last = log.read_at(loaded.size - 1, 1).await?;
-            log.write_at(loaded.size - 1, &[io::IoSlice::new(&last)])?;
+            log.set_len(loaded.size + 1)?;
+            log.set_len(loaded.size)?;
             if grown.len() <= SINGLE_MAX {
                 log.sync().await?;
             }
