@@ -154,6 +154,43 @@ fn a_missing_index_is_made_again_as_it_was() {
 }
 
 #[test]
+fn what_an_index_says_past_the_recovery_point_is_forgotten() {
+    run(async {
+        let env = memory();
+        let (mut log, _) = open(&env, &small(), unclean(Offset(0))).await.unwrap();
+        for n in 0..4 {
+            append(&mut log, &batch(2, 200, n));
+        }
+        let known = Known { clean: false, ..close(log).await };
+        for kind in [Kind::Index, Kind::TimeIndex] {
+            let file = path(Path::new(DIR), Offset(0), kind);
+            let sound = env.disk().contents(&file).unwrap();
+            // Of a batch that a power loss took: a later one, and noise.
+            let lost = [0, 0, 0, 0, 0, 0, 1, 0, 0, 0, 0, 99].repeat(2);
+            env.disk().put(&file, [&sound[..], &lost[..]].concat());
+            let (log, _) = open(&env, &small(), known).await.unwrap();
+            assert_eq!(log.end(), known.recovery_point);
+            assert_eq!(env.disk().contents(&file).unwrap(), sound, "{kind:?}");
+        }
+    });
+}
+
+#[test]
+fn junk_behind_a_segment_that_goes_on_in_the_next_costs_nothing() {
+    run(async {
+        let env = memory();
+        let batches = written(&env, 24).await;
+        let first = path(Path::new(DIR), Offset(0), Kind::Log);
+        let sound = env.disk().contents(&first).unwrap();
+        for junk in [&[0][..], &[0; 100], &[7; 100], &sound[..70]] {
+            env.disk().put(&first, [&sound[..], junk].concat());
+            assert_eq!(reopened(&env, unclean(Offset(0))).await, batches);
+            assert_eq!(env.disk().contents(&first).unwrap(), sound);
+        }
+    });
+}
+
+#[test]
 fn a_log_of_another_topic_is_refused() {
     run(async {
         let env = memory();

@@ -12,6 +12,8 @@ use crate::history::{What, name_of};
 /// there, has as many partitions, has another id.
 const ORDINARY: [i16; 4] = [36, 3, 37, 100];
 
+/// Of a topic that is just being deleted, too.
+const NOT_LEADER_OR_FOLLOWER: i16 = 6;
 const MESSAGE_TOO_LARGE: i16 = 10;
 const OUT_OF_ORDER_SEQUENCE_NUMBER: i16 = 45;
 
@@ -56,6 +58,7 @@ pub fn check(tables: &Tables, rules: &Rules) -> Result<(), Violation> {
     let passing = rules.excuses.contains(&Excuse::StaleMetadata) || tables.topics_are_deleted();
     for (place, entry) in tables.history.iter().enumerate() {
         let wrong = match entry.what {
+            What::Denied { code: NOT_LEADER_OR_FOLLOWER, .. } => !tables.topics_are_deleted(),
             What::Denied { code, .. } => !ORDINARY.contains(&code),
             What::Unanswered { .. } => true,
             What::Trouble { .. } => !passing && entry.at < IDLE_MAX_NS,
