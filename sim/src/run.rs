@@ -77,6 +77,13 @@ impl Failure {
     }
 }
 
+impl Report {
+    /// Something was wrong. A run that proved nothing is none of these: a batch counts them.
+    pub fn is_bad(&self) -> bool {
+        self.failure.as_ref().is_some_and(|failure| !failure.is_vacuous())
+    }
+}
+
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub struct Report {
     pub seed: u64,

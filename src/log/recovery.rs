@@ -215,7 +215,7 @@ impl<E: Env> Opening<'_, E> {
             let view = View::of(&self.env, self.dir, &closed, &active, end);
             let rewrite_from = scanned.then_some(self.known.recovery_point);
             let (now_ms, expiration_ms) = (self.now_ms, self.config.producer_id_expiration_ms);
-            let span = Span { start, end, rewrite_from, now_ms, expiration_ms };
+            let span = Span { end, rewrite_from, now_ms, expiration_ms };
             replay::restore(&view, &snapshots, &span).await
         };
         let restored = restored.map_err(|error| self.unreadable(error))?;

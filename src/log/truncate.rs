@@ -23,7 +23,6 @@ pub struct Truncation<E: Env> {
     view: View<E>,
     config: Arc<LogConfig>,
     snapshots: Vec<Offset>,
-    start: Offset,
     to: Offset,
     truncations: u32,
 }
@@ -64,7 +63,6 @@ impl<E: Env> Log<E> {
             view: self.view([to, self.start]),
             config: self.config.clone(),
             snapshots,
-            start: self.start,
             to,
             truncations: self.unsynced.truncations,
         }))
@@ -180,7 +178,6 @@ impl<E: Env> Truncation<E> {
         }
         let end = loaded.end;
         let span = Span {
-            start: self.start,
             end,
             rewrite_from: None,
             // Nobody expires for being cut back to.

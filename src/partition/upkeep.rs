@@ -186,8 +186,9 @@ impl<E: Env> Partition<E> {
     /// The checkpoint says that the log starts at `start`.
     pub fn on_start_durable(&self, start: Offset) {
         let mut state = self.lock();
-        let Some(to) = state.start_wanted.filter(|&wanted| wanted <= start) else { return };
-        state.start_wanted = None;
+        // While it was written somebody may have asked for more.
+        let Some(to) = state.start_wanted.map(|wanted| wanted.min(start)) else { return };
+        state.start_wanted = state.start_wanted.filter(|&wanted| wanted > start);
         if state.gone.is_none() && state.log.raise_start(to) {
             let (topic, partition) = (self.topic_id, self.index);
             let cause = Cause::DeleteRecords;

@@ -101,7 +101,7 @@ impl Work {
                 return;
             }
             let report = each(seed);
-            if report.failure.is_some() && !self.keep_going {
+            if report.is_bad() && !self.keep_going {
                 self.stopped.store(true, Ordering::Relaxed);
             }
             self.progress().add(report);
@@ -149,7 +149,7 @@ fn line(reports: &[Report], took: Duration) -> String {
     let seconds = took.as_secs_f64().max(0.001);
     let simulated: u64 = reports.iter().map(|report| report.simulated_ms).sum();
     let faults: u64 = reports.iter().flat_map(|report| report.faults.values()).sum();
-    let failures = reports.iter().filter(|report| report.failure.is_some()).count();
+    let failures = reports.iter().filter(|report| report.is_bad()).count();
     format!(
         "{} seeds, {:.1} seeds/s, {:.0} simulated seconds/s, {faults} faults, {failures} failures",
         reports.len(),

@@ -68,7 +68,7 @@ pub fn replay(arguments: &Arguments) -> i32 {
     });
     let reports = reports.into_inner().expect("nobody panicked with it");
     let (failed, passed): (Vec<_>, Vec<_>) =
-        reports.into_iter().partition(|(_, report)| is_bad(report));
+        reports.into_iter().partition(|(_, report)| report.is_bad());
     println!("{} of {} plans of the corpus pass", passed.len(), cases.len());
     for (kept, report) in &failed {
         let Kept { path, case, plan } = kept;
@@ -80,11 +80,6 @@ pub fn replay(arguments: &Arguments) -> i32 {
     }
     let failed: Vec<Report> = failed.into_iter().map(|(_, report)| report).collect();
     run::exit_code(&failed, false)
-}
-
-/// A plan that was shrunk may well do too little to prove anything else.
-fn is_bad(report: &Report) -> bool {
-    report.failure.as_ref().is_some_and(|failure| !failure.is_vacuous())
 }
 
 struct Kept {

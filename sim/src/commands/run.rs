@@ -17,13 +17,18 @@ pub fn run(arguments: &Arguments) -> i32 {
     if !never_reached.is_empty() {
         println!("a vacuous batch, which never reached: {}", never_reached.join(", "));
     }
-    let exit_code = exit_code(&batch.reports, !never_reached.is_empty());
+    let overdone = overdone(&batch.reports);
+    if overdone > 0 {
+        println!("{overdone} runs with so many faults that nothing was acknowledged or read");
+    }
+    let is_vacuous = !never_reached.is_empty() || overdone * OVERDONE_SHARE > batch.reports.len();
+    let exit_code = exit_code(&batch.reports, is_vacuous);
     if let Some(path) = &arguments.json
         && let Err(error) = Summary::of(&batch, arguments, exit_code).write(path)
     {
         eprintln!("{} is not written: {error}", path.display());
     }
-    for report in batch.reports.iter().filter(|report| report.failure.is_some()) {
+    for report in batch.reports.iter().filter(|report| report.is_bad()) {
         let plan = arguments.plan(report.seed);
         let dir = remains::dir_of(&plan);
         let command = remains::replay_command(&plan, &dir.join(remains::PLAN_FILE));
@@ -32,9 +37,18 @@ pub fn run(arguments: &Arguments) -> i32 {
     exit_code
 }
 
+/// One run in so many may be left by its faults with nothing to check.
+const OVERDONE_SHARE: usize = 50;
+
+fn overdone(reports: &[Report]) -> usize {
+    let failures = reports.iter().filter_map(|report| report.failure.as_ref());
+    failures.filter(|failure| failure.is_vacuous()).count()
+}
+
 /// That of the gravest failure.
 pub fn exit_code(reports: &[Report], is_vacuous: bool) -> i32 {
-    let kinds = reports.iter().flat_map(|report| &report.failure).map(|failure| failure.kind);
+    let bad = reports.iter().filter(|report| report.is_bad());
+    let kinds = bad.flat_map(|report| &report.failure).map(|failure| failure.kind);
     kinds.chain(is_vacuous.then_some(Kind::Harness)).min().map_or(0, |kind| kind as i32)
 }
 

@@ -98,7 +98,7 @@ fn one(mutant: &Mutant, program: &Path, runs: &Path, seed: u64, seconds: u64) ->
 fn fails_anyway(seed: u64, seconds: u64) -> bool {
     let plan = Plan::draw(seed, seconds * 1000);
     let report = process::run(&plan, None, process::limit_of(&plan));
-    report.failure.is_some_and(|failure| !failure.is_vacuous())
+    report.is_bad()
 }
 
 /// Of all processes that we started and that have ended, with what they started.

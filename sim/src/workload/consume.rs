@@ -204,9 +204,24 @@ impl<'a, E: Env> Reader<'a, E> {
         }
     }
 
+    /// Where a time is found, what is found there is asked for once more by its own time.
+    async fn offset_at(
+        &mut self,
+        topic: &Topic,
+        partition: u32,
+        timestamp: i64,
+    ) -> Result<Option<Found>, CallError> {
+        let found = self.list(topic, partition, timestamp).await?;
+        let exact_ms = found.and_then(|found| found.timestamp_ms).filter(|&ms| ms > timestamp);
+        if let Some(ms) = exact_ms.filter(|_| timestamp >= 0) {
+            self.list(topic, partition, ms).await?;
+        }
+        Ok(found)
+    }
+
     /// Asks ListOffsets, which goes by name: the answer counts only if the name is still the same
     /// incarnation's.
-    async fn offset_at(
+    async fn list(
         &mut self,
         topic: &Topic,
         partition: u32,

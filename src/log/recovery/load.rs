@@ -10,7 +10,7 @@ use crate::env::disk::{Disk, File, Open};
 use crate::env::{Env, FileOf};
 use crate::log::LogConfig;
 use crate::log::epochs::Epochs;
-use crate::log::index::{self, OffsetEntry, SegmentIndex};
+use crate::log::index::{self, OffsetEntry, SegmentIndex, TimeEntry};
 use crate::log::recovery::listing::Files;
 use crate::log::scan::{Scanner, Step};
 use crate::log::segment::{Kind, path};
@@ -53,6 +53,9 @@ struct Entry {
     rebuild: bool,
 }
 
+/// Below it lies everything: the index files are as a clean stop left them.
+const LATEST: Offset = Offset(i64::MAX);
+
 /// Segments are far smaller: what lies beyond is no part of one.
 const SEGMENT_BYTES_MAX: u64 = i32::MAX as u64;
 
@@ -67,7 +70,7 @@ pub async fn tail<E: Env>(
 ) -> io::Result<Loaded> {
     let log = env.disk().open(&path(dir, base, Kind::Log), Open::Existing)?;
     let file_bytes = log.len()?;
-    let below = limit.map_or(Offset(i64::MAX), |limit| Offset(limit.0 - 1));
+    let below = limit.map_or(LATEST, |limit| Offset(limit.0 - 1));
     let mut entry = entry::<E>(env, dir, base, files, below, &log, false).await?;
     let (at, valid_bytes) = (entry.position, file_bytes.min(SEGMENT_BYTES_MAX));
     let mut scanner = Scanner::new(log.clone(), at, valid_bytes);
@@ -253,9 +256,39 @@ async fn entry<E: Env>(
     let times = env.disk().open(&path(dir, base, Kind::TimeIndex), Open::Existing)?;
     let times_to = if rebuild { last.unwrap_or(0) } else { relative };
     let time = index::floor_time(&times, u32::MAX, |time| time.last <= times_to).await?;
+    if let Some((_, time)) = time
+        && (rebuild || below != LATEST)
+        && !confirms(log, base, &offsets, time).await?
+    {
+        return Ok(Entry::start(base));
+    }
     let times_written = time.map_or(0, |(at, _)| at + 1);
     let index = SegmentIndex::resume(offsets_written, times_written, time.map(|(_, entry)| entry));
     Ok(Entry { position, start, last, index, rebuild })
+}
+
+/// Whether the batch that a time entry names has that time: after a power loss the file may end in
+/// half an entry.
+async fn confirms<F: File>(
+    log: &F,
+    base: Offset,
+    offsets: &F,
+    time: TimeEntry,
+) -> io::Result<bool> {
+    let named = base.plus(time.last.into());
+    let floor = index::floor_offset(offsets, u32::MAX, time.last).await?;
+    let at = floor.map_or(0, |(_, entry)| entry.position.into());
+    let mut scanner = Scanner::new(log.clone(), at, log.len()?);
+    loop {
+        match scanner.header().await? {
+            Step::Batch(batch) if batch.last_offset() < named => scanner.skip(&batch),
+            Step::Batch(batch) => {
+                let has_it = batch.max_timestamp_ms() == time.timestamp_ms;
+                return Ok(batch.last_offset() == named && has_it);
+            }
+            _ => return Ok(false),
+        }
+    }
 }
 
 async fn first_timestamp<F: File>(log: &F, file_bytes: u64) -> io::Result<Option<i64>> {

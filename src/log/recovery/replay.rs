@@ -20,7 +20,6 @@ const SNAPSHOT_BYTES_MAX: u64 = 1 << 30;
 
 /// What to restore.
 pub struct Span {
-    pub start: Offset,
     pub end: Offset,
     /// The transaction index is believed only below, and written anew from there on.
     pub rewrite_from: Option<Offset>,
@@ -44,8 +43,16 @@ pub async fn restore<E: Env>(
     snapshots: &[Offset],
     span: &Span,
 ) -> Result<Restored, ReadError> {
-    let (producers, snapshots) = newest_snapshot(view, snapshots, span).await?;
-    let from = snapshots.last().copied().unwrap_or(Offset(0)).max(span.start);
+    let (mut producers, snapshots) = newest_snapshot(view, snapshots, span).await?;
+    let first = view.part(0).base;
+    let newest = snapshots.last().copied().unwrap_or(Offset(0));
+    if newest < first {
+        // Between it and the first segment there were batches that are gone: whoever sent one would
+        // be taken for somebody who left a gap. Nobody is known, and everybody may go on.
+        producers = Producers::default();
+    }
+    // Deleted records count as long as they are there.
+    let from = newest.max(first);
     let mut replay = Replay {
         view,
         span,

@@ -162,7 +162,10 @@ impl Sequences {
                 Some(told) if known.is(told) && known.ends_with(told, replayed_from, start) => {
                     *known = Known::from(told);
                 }
-                Some(told) if deleted => *known = Known::from(told),
+                // Whoever is remembered as of an earlier batch would be refused the next.
+                Some(told) if deleted && told.batches.last() == known.batches.back() => {
+                    *known = Known::from(told);
+                }
                 None if known.forgotten || known.is_expired(told) || deleted => {
                     known.forgotten = true;
                 }

@@ -121,7 +121,8 @@ impl Swarm {
             3 if comes_and_goes => Act::Delete { by_id: chance.happens(0.5) },
             0..=2 => Act::Configure { changes: self.changes(chance) },
             4 | 5 if self.deletes => {
-                let percent = *chance.pick(&[0, 30, 100]);
+                // Beyond what consumers may read, too.
+                let percent = *chance.pick(&[0, 30, 100, 150]);
                 Act::DeleteRecords {
                     partition: chance.between(0..partitions.into()) as u32,
                     percent,
@@ -271,6 +272,10 @@ fn consumer(chance: &mut Chance, plan: &Plan, follows: bool) -> ConsumerPlan {
         follows,
         turns: vec![],
     };
+    if chance.happens(0.2) {
+        // It shows who is not woken: as long as a broker with anything to give answers at once.
+        (consumer.wait_ms, consumer.bytes_min) = (20_000, consumer.bytes_min.min(1));
+    }
     let pause_ms_max = *chance.pick(&[1000, 5000, 30_000]);
     let mut at_ms = 0;
     while !follows && at_ms < plan.lasts_ms {
