@@ -1,7 +1,6 @@
 //! From a seed to a plan: the swarm. Each part draws from a stream of its own.
 
 use self::clients::Swarm;
-use super::clients::ConsumerPlan;
 use super::fault::Class;
 use super::{BrokerPlan, FORMAT, Plan};
 use crate::chance::{Chance, Subsystem};
@@ -39,12 +38,6 @@ impl Plan {
         plan.admins = swarm.admins(&|number| stream(4, number), &plan);
         plan.peers = swarm.peers(&|number| stream(5, number), &plan);
         plan.faults = faults::draw(&mut stream(2, 0), &plan);
-        if !plan.faults.is_empty() {
-            // Who waits that long for nothing does not come to an end in time.
-            let hasten =
-                |consumer: &mut ConsumerPlan| consumer.wait_ms = consumer.wait_ms.min(2000);
-            plan.consumers.iter_mut().for_each(hasten);
-        }
         plan
     }
 }

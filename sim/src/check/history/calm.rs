@@ -1,8 +1,8 @@
 //! A run in which nothing is broken: no error, no second attempt, nothing unknown.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 
-use super::gather::{Batch, Fate, Tables};
+use super::gather::{Fate, Tables};
 use super::{Excuse, Rules};
 use crate::check::Invariant::I55;
 use crate::check::Violation;
@@ -16,11 +16,6 @@ const ORDINARY: [i16; 5] = [36, 3, 37, 100, 1];
 const NOT_LEADER_OR_FOLLOWER: i16 = 6;
 const MESSAGE_TOO_LARGE: i16 = 10;
 const OUT_OF_ORDER_SEQUENCE_NUMBER: i16 = 45;
-
-/// A fetch that waits for longer than this waits for any record at all, and is answered when there has
-/// been one for some time.
-const LONG_WAIT_NS: u64 = 10_000_000_000;
-const WOKEN_WITHIN_NS: u64 = 5_000_000_000;
 
 /// A broker closes connections that were idle for so long, unless it is told otherwise
 /// (`connections.max.idle.ms`).
@@ -60,21 +55,12 @@ pub fn check(tables: &Tables, rules: &Rules) -> Result<(), Violation> {
         }
     }
     // Where topics come and go, clients run into topics that are gone.
-    let acknowledged = acknowledged(tables);
     let passing = rules.excuses.contains(&Excuse::StaleMetadata) || tables.topics_are_deleted();
     for (place, entry) in tables.history.iter().enumerate() {
         let wrong = match entry.what {
             What::Denied { code: NOT_LEADER_OR_FOLLOWER, .. } => !tables.topics_are_deleted(),
             What::Denied { code, .. } => !ORDINARY.contains(&code),
             What::Unanswered { .. } => true,
-            What::Read { asked, ref records, .. } if entry.at - asked > LONG_WAIT_NS => {
-                let slept_through = |record: &u64| {
-                    acknowledged
-                        .get(record)
-                        .is_some_and(|at| *at > asked && *at + WOKEN_WITHIN_NS < entry.at)
-                };
-                records.iter().any(slept_through)
-            }
             What::Trouble { .. } => !passing && entry.at < IDLE_MAX_NS,
             _ => false,
         };
@@ -83,16 +69,6 @@ pub fn check(tables: &Tables, rules: &Rules) -> Result<(), Violation> {
         }
     }
     Ok(())
-}
-
-/// When each record was acknowledged.
-fn acknowledged(tables: &Tables) -> BTreeMap<u64, u64> {
-    let settled = |batch: &&Batch<'_>| matches!(batch.fate, Fate::Acknowledged { .. });
-    let times = tables.batches.iter().filter(settled).flat_map(|batch| {
-        let at = batch.settled.map_or(u64::MAX, |place| tables.history[place].at);
-        batch.records.iter().map(move |record| (*record, at))
-    });
-    times.filter(|(_, at)| *at < u64::MAX).collect()
 }
 
 fn fail(tables: &Tables, place: usize) -> Result<(), Violation> {
@@ -130,30 +106,6 @@ mod tests {
         sent().tell("p", twice).log(&[1]).breaks(I55);
         let trouble = What::Trouble { text: "reset".to_string() };
         sent().acknowledged(0, 0).tell("c", trouble).log(&[1]).breaks(I55);
-    }
-
-    #[test]
-    fn a_fetch_that_sleeps_through_a_record_is_found() {
-        let read_after = |seconds: u64| {
-            // Each entry takes a second.
-            let note = |story: Story, _| story.tell("c", What::Note { text: String::new() });
-            let story = (0..seconds).fold(sent().acknowledged(0, 0), note);
-            let asked = 1;
-            let what = What::Read {
-                topic: TOPIC.to_string(),
-                partition: 0,
-                session: 0,
-                base: 0,
-                append_ms: None,
-                records: vec![1],
-                high_watermark: 1,
-                asked,
-                last: false,
-            };
-            story.tell("c", what).log(&[1])
-        };
-        read_after(4).passes();
-        read_after(11).breaks(I55);
     }
 
     #[test]

@@ -272,10 +272,6 @@ fn consumer(chance: &mut Chance, plan: &Plan, follows: bool) -> ConsumerPlan {
         follows,
         turns: vec![],
     };
-    if chance.happens(0.2) {
-        // It shows who is not woken: as long as a broker with anything to give answers at once.
-        (consumer.wait_ms, consumer.bytes_min) = (20_000, consumer.bytes_min.min(1));
-    }
     let pause_ms_max = *chance.pick(&[1000, 5000, 30_000]);
     let mut at_ms = 0;
     while !follows && at_ms < plan.lasts_ms {
