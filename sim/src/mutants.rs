@@ -8,7 +8,7 @@
 //!     Issue id: 6                    its number in the list of known defects; may be left out
 //!     Seen in: KAFKA-1211            may be left out
 //!     Catches: I9, I10               one of them must be the first to fire
-//!     Seeds max: 400                 so many may pass unharmed before it counts as missed
+//!     Seeds max: 1000                so many may pass unharmed before it counts as missed
 //!     Seconds: 60                    of faults in each
 //!     Harmless: yes                  instead of `Catches`: all seeds must stay green
 //!
@@ -24,7 +24,7 @@ mod table;
 mod trial;
 mod workshop;
 
-const SEEDS_MAX: u64 = 400;
+const SEEDS_MAX: u64 = 1000;
 const SECONDS: u64 = 60;
 
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
