@@ -262,6 +262,10 @@ async fn entry<E: Env>(
     {
         return Ok(Entry::start(base));
     }
+    if rebuild && time.is_none() {
+        // Each entry of the offset index has one in the time index: it was lost.
+        return Ok(Entry::start(base));
+    }
     let times_written = time.map_or(0, |(at, _)| at + 1);
     let index = SegmentIndex::resume(offsets_written, times_written, time.map(|(_, entry)| entry));
     Ok(Entry { position, start, last, index, rebuild })

@@ -240,6 +240,16 @@ impl<E: Env> Opening<'_, E> {
             index_files.extend(load::write_index(&self.env, self.dir, loaded)?);
         }
         self.make_sizes_durable(scanned).await?;
+        // Below the recovery point they are believed the next time: a power loss must not leave one
+        // of them new and the other old.
+        match index_files.len() <= 2 * SINGLE_MAX {
+            true => {
+                for file in &index_files {
+                    file.sync().await?;
+                }
+            }
+            false => self.env.disk().sync_all(self.dir).await?,
+        }
         Ok(index_files)
     }
 
