@@ -29,6 +29,8 @@ pub struct DataDirectory<E: Env> {
 struct Written {
     /// What the checkpoint files say, so that only changes are written.
     offsets: BTreeMap<Checkpoint, Offsets>,
+    /// Those whose writing was begun and did not end: it failed, or whoever asked for it is gone.
+    unsure: BTreeSet<Checkpoint>,
     /// Logs of an earlier start that nobody opened or deleted since: their lines stay as they are.
     /// A damaged log without its recovery point would look like a torn one, and be cut.
     untouched: BTreeSet<LogName>,
@@ -60,7 +62,7 @@ impl<E: Env> DataDirectory<E> {
         }
         let committer = Committer::start(env, directory.path(), directory.id());
         let untouched = offsets.values().flat_map(BTreeMap::keys).cloned().collect();
-        let written = Mutex::new(Written { offsets, untouched, counts: Counts::default() });
+        let written = Mutex::new(Written { offsets, untouched, ..Written::default() });
         let writing = tokio::sync::Mutex::default();
         Ok(DataDirectory { directory, committer, written, writing })
     }
@@ -84,8 +86,9 @@ impl<E: Env> DataDirectory<E> {
     /// Whether the files speak of a log of that name that is neither open nor to be opened: of one
     /// that was deleted.
     pub fn has_stale_lines(&self, name: &LogName) -> bool {
-        let Written { offsets, untouched, .. } = &*self.written();
-        let has_line = |which: &Checkpoint| offsets[which].contains_key(name);
+        let Written { offsets, unsure, untouched, .. } = &*self.written();
+        let has_line =
+            |which: &Checkpoint| unsure.contains(which) || offsets[which].contains_key(name);
         !untouched.contains(name) && WRITTEN.iter().any(has_line)
     }
 
@@ -105,20 +108,23 @@ impl<E: Env> DataDirectory<E> {
         let offsets = {
             // Held while the owners are asked: who takes a log over meanwhile waits, and its line is
             // there either way.
-            let Written { offsets: before, untouched, .. } = &*self.written();
+            let Written { offsets: before, unsure, untouched, .. } = &mut *self.written();
             let mut offsets = gather();
             for (name, offset) in &before[&which] {
                 if untouched.contains(name) {
                     offsets.entry(name.clone()).or_insert(*offset);
                 }
             }
-            if before[&which] == offsets {
+            if before[&which] == offsets && !unsure.contains(&which) {
                 return Ok(());
             }
+            unsure.insert(which);
             offsets
         };
         self.directory.write_offsets(which, &offsets).await?;
-        self.written().offsets.insert(which, offsets);
+        let written = &mut *self.written();
+        written.offsets.insert(which, offsets);
+        written.unsure.remove(&which);
         Ok(())
     }
 
