@@ -7,8 +7,8 @@
 //!
 //! Whole batches are answered, from the one that holds the offset on; the client skips what it did
 //! not ask for. With too little to answer, the request waits until enough is there or its time is
-//! up; any error answers at once, and so does what lies before the newest segment, where waiting would
-//! not make it more.
+//! up; any error answers at once, and so does what lies before the newest segment: waiting would not
+//! make it more.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::future::poll_fn;

@@ -1,8 +1,8 @@
 //! Makes the partitions on this node follow the metadata: opens, reconfigures, deletes.
 //!
 //! An image is published only when everything it names here is open, so a client that sees a
-//! leader can write to it. One partition that cannot be opened is told, and answers
-//! KAFKA_STORAGE_ERROR; the others are served.
+//! leader can write to it. One partition that is damaged is told, and answers KAFKA_STORAGE_ERROR; the
+//! others are served. One that finds no room waits for it. An I/O error takes its directory offline.
 
 use std::collections::BTreeMap;
 use std::io;

@@ -53,7 +53,7 @@ struct Entry {
     rebuild: bool,
 }
 
-/// Below it lies everything: the index files are as a clean stop left them.
+/// No limit: all of the index files is believed, as a clean stop leaves them.
 const LATEST: Offset = Offset(i64::MAX);
 
 /// Segments are far smaller: what lies beyond is no part of one.
