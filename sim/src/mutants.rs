@@ -7,7 +7,7 @@
 //!     Bug: what is wrong with it, in a sentence
 //!     Issue id: 6                    its number in the list of known defects; may be left out
 //!     Seen in: KAFKA-1211            may be left out
-//!     Catches: I9, I10               one of them must be the first to fire
+//!     Catches: I9, I10               one of them must fire; what else fires does not count
 //!     Seeds max: 1000                so many may pass unharmed before it counts as missed
 //!     Seconds: 60                    of faults in each
 //!     Harmless: yes                  instead of `Catches`: all seeds must stay green
@@ -146,7 +146,18 @@ impl Mutant {
         }
     }
 
-    /// What the first verdict that is not green means; `None`: all were green.
+    /// Whether no more seeds are needed. A bug has many consequences: when another invariant sees
+    /// one of them in some seed, that says nothing about the invariant that is named.
+    pub fn is_decided_by(&self, verdict: &Verdict) -> bool {
+        match verdict {
+            Verdict::Green => false,
+            Verdict::Caught(_) => true,
+            Verdict::Wrong(_) => self.harmless,
+        }
+    }
+
+    /// What the verdict that decided means, or else the last one that was not green; `None`: all
+    /// were green.
     pub fn outcome(&self, verdict: Option<&Verdict>) -> Outcome {
         match verdict {
             Some(Verdict::Caught(_)) => Outcome::Caught,
@@ -256,6 +267,7 @@ mod tests {
         let wrong = verdict(Some(Invariant::I5), Kind::Safety);
         assert_eq!(wrong, Verdict::Wrong("I5".to_string()));
         assert_eq!(mutant.outcome(Some(&wrong)), Outcome::CaughtByTheWrongOne);
+        assert!(mutant.is_decided_by(&caught) && !mutant.is_decided_by(&wrong));
         assert_eq!(verdict(None, Kind::Panic), Verdict::Wrong("panic".to_string()));
         assert_eq!(mutant.judge(None), Verdict::Green);
         assert_eq!(mutant.outcome(None), Outcome::Missed);
@@ -277,6 +289,7 @@ mod tests {
         assert_eq!(mutant.outcome(None), Outcome::StayedGreen);
         let verdict = mutant.judge(Some(&fired(Some(Invariant::I9), Kind::Safety)));
         assert_eq!(mutant.outcome(Some(&verdict)), Outcome::Alarmed);
+        assert!(mutant.is_decided_by(&verdict));
     }
 
     #[test]

@@ -186,6 +186,7 @@ impl<E: Env> Log<E> {
         let at = u64::from(self.active.size);
         let log = self.active.log(self.env.disk(), &self.dir)?;
         if let Err(error) = log.write_at(at, parts) {
+            self.unsynced.on_torn(log.clone());
             self.active.ragged = true;
             // Gives the space back at once; if this fails too, the next append or roll cuts.
             let cut = self.active.log(self.env.disk(), &self.dir).and_then(|log| log.set_len(at));

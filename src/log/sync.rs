@@ -32,6 +32,9 @@ pub struct Unsynced<F> {
     files: Vec<F>,
     /// The open segment has unsynced records.
     open_segment: bool,
+    /// The open segment, since a write failed: the disk may hold a part of it behind the records,
+    /// and a size that was taken back.
+    torn: Option<F>,
     /// Entries of the log's directory.
     pub(super) directory: bool,
     /// The entry of the log's directory itself.
@@ -60,6 +63,7 @@ impl<F> Default for Unsynced<F> {
         Unsynced {
             files: Vec::new(),
             open_segment: false,
+            torn: None,
             directory: false,
             parent: false,
             syncing: None,
@@ -84,10 +88,18 @@ impl<F: Clone> Unsynced<F> {
         self.bytes_since_checkpoint += u64::from(bytes);
     }
 
+    /// A write to the open segment failed. Nothing waits for a sync because of it, but the segment
+    /// must be synced before others follow it.
+    pub(super) fn on_torn(&mut self, file: F) {
+        self.torn = Some(file);
+    }
+
     pub(super) fn on_roll(&mut self, closed: &Active<F>) {
-        if std::mem::replace(&mut self.open_segment, false) {
-            self.files.extend(closed.log_if_open().cloned());
-        }
+        let torn = self.torn.take();
+        self.files.extend(match std::mem::replace(&mut self.open_segment, false) {
+            true => closed.log_if_open().cloned(),
+            false => torn,
+        });
         self.index_files.extend(closed.offset_index_if_open().cloned());
         self.index_files.extend(closed.time_index_if_open().cloned());
         self.directory = true;
@@ -179,6 +191,7 @@ impl<E: Env> Log<E> {
         }
         unsynced.files.drain(..).for_each(|file| round.file(file));
         if std::mem::replace(&mut unsynced.open_segment, false) {
+            unsynced.torn = None;
             let log = self.active.log_if_open().expect("what was written to is open");
             round.file(log.clone());
         }

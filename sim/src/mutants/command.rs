@@ -114,6 +114,7 @@ fn try_out(mutant: &Mutant, workshop: &Workshop, arguments: &Arguments, first_se
         outcome: Outcome::Broken,
         by: None,
         seeds: 0,
+        seen_by_others: 0,
         unsound: 0,
         seed: None,
         cpu_seconds: 0.0,
@@ -134,7 +135,8 @@ fn try_out(mutant: &Mutant, workshop: &Workshop, arguments: &Arguments, first_se
     };
     let trial = trial::run(mutant, &program, &workshop.runs(), effort);
     row.outcome = mutant.outcome(trial.alarm.as_ref().map(|alarm| &alarm.verdict));
-    (row.seeds, row.unsound, row.cpu_seconds) = (trial.seeds, trial.unsound, trial.cpu_seconds);
+    (row.seeds, row.seen_by_others) = (trial.seeds, trial.seen_by_others);
+    (row.unsound, row.cpu_seconds) = (trial.unsound, trial.cpu_seconds);
     if let Some(alarm) = trial.alarm {
         row.seed = Some(alarm.seed);
         row.evidence = alarm.evidence;

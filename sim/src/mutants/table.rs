@@ -12,6 +12,8 @@ pub struct Row {
     /// The invariant that fired, or what else ended the run.
     pub by: Option<String>,
     pub seeds: u64,
+    /// Of these, so many were seen by an invariant that is not named.
+    pub seen_by_others: u64,
     /// Of these, so many fail without the mutant, too.
     pub unsound: u64,
     /// The seed that caught it.
@@ -50,16 +52,17 @@ impl Summary {
     pub fn text(&self) -> String {
         let width = self.rows.iter().map(|row| row.name.len()).max().unwrap_or(0);
         let mut text = format!(
-            "{:<width$}  {:<12} {:<8} {:>5} {:>7} {:>7}  outcome\n",
-            "mutant", "expected", "by", "seeds", "cpu s", "build s"
+            "{:<width$}  {:<12} {:<8} {:>5} {:>6} {:>7} {:>7}  outcome\n",
+            "mutant", "expected", "by", "seeds", "others", "cpu s", "build s"
         );
         for row in &self.rows {
             text += &format!(
-                "{:<width$}  {:<12} {:<8} {:>5} {:>7.1} {:>7.1}  {}\n",
+                "{:<width$}  {:<12} {:<8} {:>5} {:>6} {:>7.1} {:>7.1}  {}\n",
                 row.name,
                 row.expected,
                 row.by.as_deref().unwrap_or("-"),
                 row.seeds,
+                row.seen_by_others,
                 row.cpu_seconds,
                 row.build_seconds,
                 row.outcome.describe()
@@ -90,6 +93,7 @@ mod tests {
             outcome,
             by: None,
             seeds,
+            seen_by_others: 0,
             unsound: 0,
             seed: None,
             cpu_seconds: 1.0,

@@ -1,4 +1,4 @@
-//! Runs seeds of a mutant until something fires, each in a process of its own.
+//! Runs seeds of a mutant until what must fire does, each in a process of its own.
 
 #![allow(clippy::disallowed_methods, clippy::disallowed_types)]
 
@@ -22,7 +22,7 @@ pub struct Effort {
     pub jobs: u64,
 }
 
-/// The first seed, in their order, that was not green.
+/// A seed that was not green.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Alarm {
     pub seed: u64,
@@ -31,9 +31,12 @@ pub struct Alarm {
 }
 
 pub struct Trial {
+    /// The first, in the order of seeds, that decides; without one, the first of any kind.
     pub alarm: Option<Alarm>,
-    /// Up to the alarm, with it; all that were run when there was none.
+    /// Up to the alarm that decides, with it; all that were run when there was none.
     pub seeds: u64,
+    /// Of these, so many were seen by an invariant that is not named.
+    pub seen_by_others: u64,
     /// Of these, so many fail without the mutant, too, and prove nothing.
     pub unsound: u64,
     pub cpu_seconds: f64,
@@ -57,11 +60,12 @@ pub fn run(mutant: &Mutant, program: &Path, runs: &Path, effort: Effort) -> Tria
             if verdict == Verdict::Green {
                 continue;
             }
-            if fails_anyway(seed, effort.seconds) {
+            let decided = mutant.is_decided_by(&verdict);
+            if decided && fails_anyway(seed, effort.seconds) {
                 unsound.fetch_add(1, Ordering::Relaxed);
             } else {
                 alarms.lock().unwrap().push(Alarm { seed, verdict, evidence });
-                stopped.store(true, Ordering::Relaxed);
+                stopped.fetch_or(decided, Ordering::Relaxed);
             }
         }
     };
@@ -71,13 +75,19 @@ pub fn run(mutant: &Mutant, program: &Path, runs: &Path, effort: Effort) -> Tria
         }
     });
     let alarms = alarms.into_inner().expect("nobody panicked with it");
-    let alarm = alarms.into_iter().min_by_key(|alarm| alarm.seed);
-    let seeds = match &alarm {
+    let (deciding, others): (Vec<Alarm>, Vec<Alarm>) =
+        alarms.into_iter().partition(|alarm| mutant.is_decided_by(&alarm.verdict));
+    let first = |alarms: Vec<Alarm>| alarms.into_iter().min_by_key(|alarm| alarm.seed);
+    let decider = first(deciding);
+    let seeds = match &decider {
         Some(alarm) => alarm.seed - effort.first_seed + 1,
         None => done.into_inner(),
     };
+    let seen_by_others = others.len() as u64;
+    let alarm = decider.or_else(|| first(others));
     let unsound = unsound.into_inner();
-    Trial { alarm, seeds, unsound, cpu_seconds: cpu_of_children() - cpu_before }
+    let cpu_seconds = cpu_of_children() - cpu_before;
+    Trial { alarm, seeds, seen_by_others, unsound, cpu_seconds }
 }
 
 fn one(mutant: &Mutant, program: &Path, runs: &Path, seed: u64, seconds: u64) -> (Verdict, String) {

@@ -151,17 +151,25 @@ pub async fn scan<E: Env>(
     Ok(Loaded { base, size, file_bytes, end, first_timestamp_ms, index, invalid, scanned_bytes })
 }
 
-/// The epochs of all batches of a segment.
+/// The epochs of all batches of a segment, up to where the `next` one begins. What is out of place
+/// was torn: its epoch may be as wrong as its offset.
 pub async fn learn_epochs<E: Env>(
     env: &E,
     dir: &Path,
     base: Offset,
+    next: Option<Offset>,
     epochs: &mut Epochs,
 ) -> io::Result<()> {
     let log = env.disk().open(&path(dir, base, Kind::Log), Open::Existing)?;
     let mut scanner = Scanner::new(log.clone(), 0, log.len()?);
+    let mut end = base;
     while let Step::Batch(batch) = scanner.header().await? {
+        let beyond = next.is_some_and(|next| batch.last_offset() >= next);
+        if beyond || out_of_place(&batch, base, end).is_some() {
+            break;
+        }
         learn_epoch(&batch, epochs);
+        end = batch.next_offset();
         scanner.skip(&batch);
     }
     Ok(())

@@ -66,8 +66,9 @@ impl<E: Env> Opening<'_, E> {
             }
         }
         let mut epochs = Epochs::default();
-        for (base, _) in all {
-            load::learn_epochs(&self.env, self.dir, *base, &mut epochs).await?;
+        for (n, (base, _)) in all.iter().enumerate() {
+            let next = all.get(n + 1).map(|(next, _)| *next);
+            load::learn_epochs(&self.env, self.dir, *base, next, &mut epochs).await?;
         }
         Ok((epochs, true))
     }
@@ -100,7 +101,7 @@ impl<E: Env> Opening<'_, E> {
         for (n, (base, files)) in closed.iter().enumerate() {
             let closed_late = !clean && n + 1 == closed.len() && loaded.base == recovery_point;
             if closed_late || !files.has_indexes() {
-                self.rebuild_index(*base, report).await?;
+                self.rebuild_index(*base, all[n + 1].0, report).await?;
             }
         }
         if loaded.index.has_pending() {
@@ -113,16 +114,26 @@ impl<E: Env> Opening<'_, E> {
         Ok(Some(loaded))
     }
 
-    /// A closed segment lost an index file: it is derived from the batches.
-    async fn rebuild_index(&self, base: Offset, report: &mut Recovered) -> Result<(), OpenError> {
+    /// A closed segment lost an index file: it is derived from the batches. Where the `next` segment
+    /// goes on from the last of them, what lies behind is left of a write that failed.
+    async fn rebuild_index(
+        &self,
+        base: Offset,
+        next: Offset,
+        report: &mut Recovered,
+    ) -> Result<(), OpenError> {
         let (files, config) = (Files::default(), &self.config);
         let trust = Trust { recovery_point: Offset(0), gaps: true };
         let mut epochs = Epochs::default();
         let loaded = load::scan(&self.env, self.dir, base, files, config, trust, &mut epochs).await;
         let mut loaded = loaded.map_err(|error| self.io(error))?;
-        if let Some(what) = loaded.invalid.take() {
+        if let Some(what) = loaded.invalid.take()
+            && loaded.end != next
+        {
             return Err(self.damaged(loaded.end, base, loaded.size, what));
         }
+        let cut = self.cut(&mut loaded).await.map_err(|error| self.io(error))?;
+        report.cut_bytes += cut;
         let written = load::write_index(&self.env, self.dir, &mut loaded);
         for file in written.map_err(|error| self.io(error))? {
             file.sync().await.map_err(|error| self.io(error))?;
@@ -147,7 +158,7 @@ impl<E: Env> Opening<'_, E> {
             // entry of its time index that was not synced.
             let closed_late = n + 1 == first && all[first].0 == point;
             if closed_late || !files.has_indexes() {
-                self.rebuild_index(*base, report).await?;
+                self.rebuild_index(*base, all[n + 1].0, report).await?;
             }
         }
         let unmasked = self.unmask(&all[first..]).await;
@@ -228,15 +239,7 @@ impl<E: Env> Opening<'_, E> {
         let mut index_files = Vec::new();
         for loaded in &mut *scanned {
             report.scanned_bytes += loaded.scanned_bytes;
-            let cut = loaded.file_bytes - loaded.size;
-            report.cut_bytes += cut;
-            if cut > 0 {
-                let path = path(self.dir, loaded.base, Kind::Log);
-                let log = self.env.disk().open(&path, Open::Existing)?;
-                log.set_len(loaded.size)?;
-                log.sync().await?;
-                loaded.file_bytes = loaded.size;
-            }
+            report.cut_bytes += self.cut(loaded).await?;
             index_files.extend(load::write_index(&self.env, self.dir, loaded)?);
         }
         self.make_sizes_durable(scanned).await?;
@@ -251,6 +254,19 @@ impl<E: Env> Opening<'_, E> {
             false => self.env.disk().sync_all(self.dir).await?,
         }
         Ok(index_files)
+    }
+
+    /// Removes what lies behind the last batch. Says how many bytes.
+    async fn cut(&self, loaded: &mut Loaded) -> io::Result<u64> {
+        let cut = loaded.file_bytes - loaded.size;
+        if cut > 0 {
+            let path = path(self.dir, loaded.base, Kind::Log);
+            let log = self.env.disk().open(&path, Open::Existing)?;
+            log.set_len(loaded.size)?;
+            log.sync().await?;
+            loaded.file_bytes = loaded.size;
+        }
+        Ok(cut)
     }
 
     /// After a sync that failed, memory may still hold a size that the disk does not: what lies

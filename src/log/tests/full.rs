@@ -1,6 +1,10 @@
 //! A full disk: what a log cannot write it writes later, and nothing of it is lost meanwhile.
 
+use std::io::IoSlice;
+
 use super::*;
+use crate::env::disk::{File, Open};
+use crate::log::segment::{Kind, path};
 use crate::log::sync::Checkpoint;
 use crate::log::write_error::WriteError;
 
@@ -58,6 +62,31 @@ fn a_checkpoint_that_found_no_room_is_made_up_for() {
             let retried = append_at(&mut again, &numbered(Some((9, 0)), 1, 200, 31), 5);
             assert!(retried.duplicate, "the producers are known");
         }
+    });
+}
+
+#[test]
+fn a_part_of_a_batch_that_found_no_room_is_gone_once_others_are_synced() {
+    run(async {
+        let env = memory();
+        let (mut log, _) = open(&env, &small(), Known::default()).await.unwrap();
+        append(&mut log, &batch(2, 1200, 0));
+        sync(&mut log).await;
+        let path = path(Path::new(DIR), Offset(0), Kind::Log);
+        let sound = env.disk().contents(&path).unwrap();
+        env.disk().set_space(Some(100));
+        log.append_as_leader(&batch(1, 300, 0), LeaderEpoch(0), Origin::Client, 0).unwrap_err();
+        env.disk().set_space(None);
+        // The system wrote it to the disk before it was taken back.
+        let file = env.disk().open(&path, Open::Existing).unwrap();
+        file.write_at(sound.len() as u64, &[IoSlice::new(&[7; 100])]).unwrap();
+        file.sync().await.unwrap();
+        file.set_len(sound.len() as u64).unwrap();
+        append(&mut log, &batch(2, 1200, 0));
+        assert_eq!(log.active.base, Offset(2), "it has rolled");
+        sync(&mut log).await;
+        let lost = env.disk().after_power_loss(|_| 0);
+        assert!(lost.contents(&path).unwrap() == sound);
     });
 }
 
