@@ -42,10 +42,11 @@ pub enum Invariant {
     I50,
     I53,
     I55,
+    I58,
 }
 
 impl Invariant {
-    pub const ALL: [Invariant; 27] = [
+    pub const ALL: [Invariant; 28] = [
         Invariant::I2,
         Invariant::I3,
         Invariant::I5,
@@ -73,6 +74,7 @@ impl Invariant {
         Invariant::I50,
         Invariant::I53,
         Invariant::I55,
+        Invariant::I58,
     ];
 
     pub fn describe(self) -> &'static str {
@@ -113,6 +115,7 @@ impl Invariant {
             Invariant::I50 => "once healed, the broker takes and serves records within a minute",
             Invariant::I53 => "a broker keeps nothing of clients that are gone",
             Invariant::I55 => "where nothing is broken nothing goes wrong",
+            Invariant::I58 => "a fetch waits only for what is not there, and goes on when it comes",
         }
     }
 

@@ -240,6 +240,10 @@ impl World {
         }
     }
 
+    pub fn now(&self) -> Duration {
+        self.agenda.now()
+    }
+
     pub fn record(&self, place: &str, what: impl Into<What>) {
         self.trace.record(self.agenda.now(), place, what);
     }

@@ -102,6 +102,8 @@ struct Served<E: Env> {
     file: Option<FileOf<E>>,
     at: u64,
     len: u32,
+    /// Bytes that could be answered if all other partitions were empty.
+    available: u32,
     has_more: bool,
     aborted: Option<Vec<AbortedTransaction>>,
 }
@@ -120,6 +122,7 @@ impl<E: Env> Served<E> {
             file: None,
             at: 0,
             len: 0,
+            available: 0,
             has_more: false,
             aborted: None,
         }
@@ -145,6 +148,7 @@ async fn serve<E: Env>(ctx: &Context<E>, fetch: &mut Fetch, limits: &Limits) -> 
     let mut deadline = std::pin::pin!(None);
     loop {
         let (served, enough) = read_all(fetch, &found, limits).await;
+        let waits_since = clock.now();
         if enough || limits.wait_max.is_zero() {
             return served;
         }
@@ -154,8 +158,27 @@ async fn serve<E: Env>(ctx: &Context<E>, fetch: &mut Fetch, limits: &Limits) -> 
         let expiry = deadline.as_mut().as_pin_mut().expect("set above");
         tokio::select! {
             biased;
-            () = expiry => return served,
+            () = expiry => {
+                tell_expired(fetch, &found, &served, limits, clock.now().since(waits_since));
+                return served;
+            }
             () = poll_fn(|cx| poll_moved(&found, &served, cx)) => {}
+        }
+    }
+}
+
+fn tell_expired<E: Env>(
+    fetch: &Fetch,
+    found: &[Result<Arc<Partition<E>>, ErrorCode>],
+    served: &[Served<E>],
+    limits: &Limits,
+    waited: Duration,
+) {
+    for ((target, found), read) in fetch.targets.iter().zip(found).zip(served) {
+        if let Ok(partition) = found {
+            let asked = (Offset(target.fetch_offset), target.partition_bytes_max.max(0) as u32);
+            let (limit, bytes_min) = (read.high_watermark, limits.bytes_min);
+            partition.tell_fetch_expired(asked, limit, bytes_min, waited);
         }
     }
 }
@@ -180,7 +203,7 @@ async fn read_all<E: Env>(
     found: &[Result<Arc<Partition<E>>, ErrorCode>],
     limits: &Limits,
 ) -> (Vec<Served<E>>, bool) {
-    let (mut bytes, mut enough) = (0, limits.bytes_min == 0);
+    let (mut bytes, mut available, mut enough) = (0, 0, limits.bytes_min == 0);
     let mut all = Vec::with_capacity(found.len());
     for (target, found) in fetch.targets.iter().zip(found) {
         let served = match found {
@@ -189,10 +212,12 @@ async fn read_all<E: Env>(
             Err(error) => Served { aborted: Some(vec![]), ..Served::failed(*error) },
         };
         bytes += u64::from(served.len);
+        available += u64::from(served.available);
         enough |= served.error != ErrorCode::None || served.diverging.is_some() || served.has_more;
         all.push(served);
     }
-    enough |= bytes >= limits.bytes_min;
+    // Also what does not fit any more: waiting would not make room for it.
+    enough |= available >= limits.bytes_min;
     (all, enough)
 }
 
@@ -203,10 +228,11 @@ async fn read<E: Env>(
     bytes_before: u64,
 ) -> Served<E> {
     let room = u64::from(limits.bytes_max).saturating_sub(bytes_before);
+    let partition_bytes_max = target.partition_bytes_max.max(0) as u32;
     let fetched = LeaderEpoch(target.last_fetched_epoch);
     let asked = Asked {
         from: Offset(target.fetch_offset),
-        bytes_max: (target.partition_bytes_max.max(0) as u32).min(room as u32),
+        bytes_max: partition_bytes_max.min(room as u32),
         // So that a batch larger than every limit is passed in the end.
         at_least_one: bytes_before == 0,
         committed_only: limits.committed_only,
@@ -229,6 +255,7 @@ async fn read<E: Env>(
                 moves,
                 diverging: diverging.map(|end| (end.epoch, end.end)),
                 len: region.len,
+                available: region.available.min(partition_bytes_max).max(region.len),
                 at: region.at,
                 has_more: region.has_more,
                 file: region.file,

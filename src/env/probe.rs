@@ -5,6 +5,7 @@
 //! tells the same as any other, under its own topic id.
 
 use std::path::PathBuf;
+use std::time::Duration;
 
 use crate::types::{LeaderEpoch, Offset, ProducerId, Uuid};
 
@@ -48,6 +49,17 @@ pub enum Event {
     RecordsDeleted { topic: Uuid, partition: i32, start: Offset },
     /// A fetch from `from` is answered with `len` bytes at `at` of the segment that holds it.
     Fetched { topic: Uuid, partition: i32, from: Offset, at: u64, len: u32, limit: Offset },
+    /// A fetch from `from` ran out of time: `waited` ago there was too little to answer, up to the
+    /// high watermark `limit`, and it was not woken since.
+    FetchExpired {
+        topic: Uuid,
+        partition: i32,
+        from: Offset,
+        limit: Offset,
+        bytes_min: u64,
+        bytes_max: u32,
+        waited: Duration,
+    },
     /// The topic was deleted: nothing more is served, the files go.
     Deleted { topic: Uuid, partition: i32 },
     /// A log directory failed and takes no more writes.
@@ -81,6 +93,7 @@ impl Event {
             | Event::StartMoved { topic, partition, .. }
             | Event::RecordsDeleted { topic, partition, .. }
             | Event::Fetched { topic, partition, .. }
+            | Event::FetchExpired { topic, partition, .. }
             | Event::Deleted { topic, partition } => Some((topic, partition)),
             Event::MetadataCommitted { .. } | Event::SnapshotWritten { .. } => {
                 Some((Uuid::METADATA_TOPIC, 0))

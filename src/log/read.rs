@@ -36,6 +36,8 @@ pub struct Region<E: Env> {
     pub file: Option<FileOf<E>>,
     pub at: u64,
     pub len: u32,
+    /// Bytes that may be seen, from `at` to the end of the segment, whatever the size limit.
+    pub available: u32,
     /// In the order of their markers.
     pub aborted: Vec<AbortedTransaction>,
     /// It lies in a closed segment, and a later one holds more.
@@ -140,13 +142,14 @@ impl<E: Env> Log<E> {
             && !(wanted.aborted && self.has_aborted())
         {
             // Where the first batch ends matters only to a read that may not take them all.
-            let takes_all = limit_at - from_at <= wanted.bytes_max;
+            let available = limit_at - from_at;
+            let takes_all = available <= wanted.bytes_max;
             let first_end = if takes_all { None } else { active.recent_batch_end(from_at) };
             if takes_all || first_end.is_some() {
                 let len = wanted.cut(from_at, first_end.unwrap_or(limit_at), limit_at);
-                let (file, at) = (Some(log.clone()), u64::from(from_at));
-                let region = Region { file, at, len, aborted: vec![], has_more: false };
-                return Ok(ReadPlan::Ready(if len > 0 { region } else { Region::empty() }));
+                let (file, at) = ((len > 0).then(|| log.clone()), u64::from(from_at));
+                let region = Region { file, at, len, available, aborted: vec![], has_more: false };
+                return Ok(ReadPlan::Ready(region));
             }
         }
         let wanted = Wanted { limit, ..*wanted };
@@ -192,7 +195,8 @@ impl<F: Clone> OpenSegment<F> {
 
 impl<E: Env> Region<E> {
     pub fn empty() -> Region<E> {
-        Region { file: None, at: 0, len: 0, aborted: Vec::new(), has_more: false }
+        let (at, len, available) = (0, 0, 0);
+        Region { file: None, at, len, available, aborted: Vec::new(), has_more: false }
     }
 }
 
@@ -283,13 +287,9 @@ impl<E: Env> Lookup<E> {
         };
         let narrow = |position: u64| u32::try_from(position).unwrap_or(u32::MAX);
         let len = self.wanted.cut(narrow(at), narrow(first_end), narrow(limit_at));
-        match len {
-            0 => Ok(Some(Region::empty())),
-            len => {
-                let has_more = !part.is_open && self.wanted.limit > part.end;
-                Ok(Some(Region { file: Some(log), at, len, aborted: Vec::new(), has_more }))
-            }
-        }
+        let (file, available) = ((len > 0).then_some(log), narrow(limit_at - at));
+        let has_more = !part.is_open && self.wanted.limit > part.end;
+        Ok(Some(Region { file, at, len, available, aborted: Vec::new(), has_more }))
     }
 
     /// Aborted transactions that overlap what is left of the segment: naming one that begins after

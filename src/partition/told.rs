@@ -1,5 +1,7 @@
 //! What a partition tells a simulator of itself; production compiles it to nothing.
 
+use std::time::Duration;
+
 use crate::env::{Env, probe};
 use crate::log::append::{self, AppendError};
 use crate::log::producers::ProducerError;
@@ -22,6 +24,25 @@ impl<E: Env> Partition<E> {
             at: found.at,
             len: found.len,
             limit,
+        });
+    }
+
+    /// A fetch gives up waiting, for `waited` now, for at least `bytes_min` of all its partitions.
+    pub fn tell_fetch_expired(
+        &self,
+        (from, bytes_max): (Offset, u32),
+        limit: Offset,
+        bytes_min: u64,
+        waited: Duration,
+    ) {
+        self.env.probe(|| probe::Event::FetchExpired {
+            topic: self.topic_id,
+            partition: self.index,
+            from,
+            limit,
+            bytes_min,
+            bytes_max,
+            waited,
         });
     }
 

@@ -85,6 +85,30 @@ fn a_fetch_does_not_wait_for_more_in_a_segment_that_is_complete() {
 }
 
 #[test]
+fn a_fetch_does_not_wait_for_what_its_answer_has_no_room_for() {
+    let dir = tempfile::tempdir().unwrap();
+    let node = Node::start(dir.path(), &[]);
+    let mut wire = node.connect();
+    for (topic, bytes) in [("small", 100), ("large", 2000)] {
+        wire.create(topic, 1, &[]);
+        wire.append(topic, &[&"v".repeat(bytes)]);
+    }
+    let of = |topic| fetch_request(topic, 0).topics;
+    let topics = [of("small"), of("large")].concat();
+    let waits = FetchRequest {
+        max_wait_ms: LONG_MS,
+        min_bytes: 1000,
+        max_bytes: 1000,
+        topics,
+        ..fetch_request("small", 0)
+    };
+    let begun = Instant::now();
+    let read = only_partition(wire.call(&waits, FETCH));
+    assert_eq!(batches(&read.records).len(), 1);
+    assert!(begun.elapsed() < Duration::from_secs(10), "it waited");
+}
+
+#[test]
 fn waiting_fetches_end_when_their_topic_does() {
     let dir = tempfile::tempdir().unwrap();
     let node = Node::start(dir.path(), &[]);

@@ -8,6 +8,7 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Mutex;
+use std::time::Duration;
 
 use ottla::env::probe::Event;
 use ottla::types::{Offset, Uuid};
@@ -20,6 +21,7 @@ use self::metadata::Metadata;
 use self::replica::Replica;
 use self::retention::Expired;
 use self::sequences::Sequences;
+use self::waits::Expired as FetchExpired;
 use super::Invariant::{self, I2, I3, I8, I9, I10, I37, I42};
 use super::Violation;
 use crate::disk::NodeDisk;
@@ -38,6 +40,7 @@ mod metadata;
 mod replica;
 mod retention;
 mod sequences;
+mod waits;
 
 #[cfg(test)]
 mod tests;
@@ -72,6 +75,8 @@ struct State {
     metadata: Metadata,
     /// Records that producers were told are taken.
     acknowledged: i64,
+    /// When the last event happened.
+    now: Duration,
 }
 
 struct Watched {
@@ -82,7 +87,10 @@ struct Watched {
 impl Ghost {
     pub fn observe(&self, world: &World, node: usize, event: &Event) {
         let disk = world.disk(node);
-        let checked = self.state.lock().unwrap().check(&disk, node, event);
+        let mut state = self.state.lock().unwrap();
+        state.now = world.now();
+        let checked = state.check(&disk, node, event);
+        drop(state);
         raise(world, node, checked);
     }
 
@@ -135,6 +143,20 @@ fn raise(world: &World, node: usize, checked: Verdict) {
     }
 }
 
+fn check_fetch(log: Log, replica: &Replica, event: &Event, now: Duration) -> Verdict {
+    let Replica { batches, high_watermark, moved, .. } = replica;
+    match *event {
+        Event::Fetched { from, at, len, limit, .. } => {
+            Fetched { from, at, len, limit }.check(log, batches, *high_watermark)
+        }
+        Event::FetchExpired { from, limit, bytes_min, bytes_max, waited, .. } => {
+            let expired = FetchExpired { from, limit, bytes_min, bytes_max, waited };
+            expired.check(log, batches, *moved, now)
+        }
+        _ => Ok(()),
+    }
+}
+
 impl State {
     fn check(&mut self, disk: &NodeDisk, node: usize, event: &Event) -> Verdict {
         match event {
@@ -151,6 +173,7 @@ impl State {
     }
 
     fn check_log(&mut self, disk: &NodeDisk, log: Log, event: &Event) -> Verdict {
+        let now = self.now;
         if let Event::Recovered { .. } = event {
             return self.recovered(disk, log, event);
         }
@@ -206,9 +229,10 @@ impl State {
                 }
             }
             Event::RecordsDeleted { start, .. } => replica.records_deleted(*start)?,
-            Event::Fetched { from, at, len, limit, .. } if *from >= replica.start => {
-                let fetched = Fetched { from: *from, at: *at, len: *len, limit: *limit };
-                fetched.check(log, &replica.batches, replica.high_watermark)?;
+            Event::Fetched { from, .. } | Event::FetchExpired { from, .. }
+                if *from >= replica.start =>
+            {
+                check_fetch(log, replica, event, now)?;
             }
             Event::Deleted { .. } => {
                 replica.deleted();
@@ -251,9 +275,9 @@ impl State {
 
     /// What it covers joins what is committed.
     fn high_watermark(&mut self, disk: &NodeDisk, log: Log, offset: Offset) -> Verdict {
-        let State { logs, canons, metadata, .. } = self;
+        let State { logs, canons, metadata, now, .. } = self;
         let Watched { replica, .. } = logs.entry(log).or_insert_with(|| Watched::new(log));
-        replica.high_watermark(offset)?;
+        replica.high_watermark(offset, *now)?;
         let canon = canons.entry((log.topic, log.partition)).or_default();
         for batch in replica.batches.after(replica.compared_end) {
             if batch.end > offset {

@@ -110,7 +110,7 @@ fn with_ending(name: &str, ending: &str) -> Option<(Offset, Kind)> {
     parse_name(name.strip_suffix(ending)?)
 }
 
-/// Deleted files, the output of a compaction that did not end, and its swaps: they begin at or
+/// Deleted files, indexes that were not complete, the output of a compaction that did not end, and its swaps: they begin at or
 /// after the first segment it had not finished.
 fn remove_leftovers<E: Env>(env: &E, dir: &Path, names: &[String]) -> io::Result<bool> {
     let unfinished =
@@ -121,6 +121,7 @@ fn remove_leftovers<E: Env>(env: &E, dir: &Path, names: &[String]) -> io::Result
             .is_some_and(|(base, _)| unfinished.is_some_and(|first| base >= first));
         let leftover = with_ending(name, ".deleted").is_some()
             || with_ending(name, ".cleaned").is_some()
+            || with_ending(name, ".tmp").is_some()
             || swap_unfinished;
         if leftover {
             remove_if_there(env, &dir.join(name))?;

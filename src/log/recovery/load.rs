@@ -12,8 +12,10 @@ use crate::log::LogConfig;
 use crate::log::epochs::Epochs;
 use crate::log::index::{self, OffsetEntry, SegmentIndex, TimeEntry};
 use crate::log::recovery::listing::Files;
+use crate::log::replace::replace;
 use crate::log::scan::{Scanner, Step};
 use crate::log::segment::{Kind, path};
+use crate::log::write_error::WriteError;
 use crate::protocol::records::batch::BatchHeader;
 use crate::types::Offset;
 
@@ -187,6 +189,26 @@ pub fn write_index<E: Env>(env: &E, dir: &Path, loaded: &mut Loaded) -> io::Resu
     times.write_at(pending.times_at, &[io::IoSlice::new(&pending.times)])?;
     loaded.index.on_written();
     Ok([offsets, times])
+}
+
+/// Whether `loaded` has a whole index that is in no file yet.
+pub fn is_index_new(loaded: &Loaded) -> bool {
+    let index = &loaded.index;
+    index.has_pending() && index.offsets_written() == 0 && index.times_written() == 0
+}
+
+/// Makes the index files of a segment durable that are believed from now on because they are there.
+/// Interrupted, one of them is missing or as it was, and they are made again: never is the offset
+/// index ahead of the time index.
+pub async fn replace_index<E: Env>(env: &E, dir: &Path, loaded: &mut Loaded) -> io::Result<()> {
+    assert!(is_index_new(loaded) || !loaded.index.has_pending(), "whole, or nothing to tell");
+    let pending = loaded.index.pending();
+    for (kind, entries) in [(Kind::TimeIndex, &pending.times), (Kind::Index, &pending.offsets)] {
+        let replaced = replace(env.disk(), &path(dir, loaded.base, kind), entries).await;
+        replaced.map_err(WriteError::into_io)?;
+    }
+    loaded.index.on_written();
+    Ok(())
 }
 
 /// Leaves nothing in the index files of a segment but what `index` says. Answers those that were

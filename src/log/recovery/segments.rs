@@ -105,7 +105,8 @@ impl<E: Env> Opening<'_, E> {
             }
         }
         if loaded.index.has_pending() {
-            load::write_index(&self.env, self.dir, &mut loaded).map_err(|error| self.io(error))?;
+            let replaced = load::replace_index(&self.env, self.dir, &mut loaded).await;
+            replaced.map_err(|error| self.io(error))?;
             report.rebuilt_indexes.push(base);
         } else if !clean {
             let trimmed = load::trim_index(&self.env, self.dir, base, &loaded.index);
@@ -134,10 +135,8 @@ impl<E: Env> Opening<'_, E> {
         }
         let cut = self.cut(&mut loaded).await.map_err(|error| self.io(error))?;
         report.cut_bytes += cut;
-        let written = load::write_index(&self.env, self.dir, &mut loaded);
-        for file in written.map_err(|error| self.io(error))? {
-            file.sync().await.map_err(|error| self.io(error))?;
-        }
+        let replaced = load::replace_index(&self.env, self.dir, &mut loaded).await;
+        replaced.map_err(|error| self.io(error))?;
         report.rebuilt_indexes.push(base);
         Ok(())
     }
@@ -240,7 +239,12 @@ impl<E: Env> Opening<'_, E> {
         for loaded in &mut *scanned {
             report.scanned_bytes += loaded.scanned_bytes;
             report.cut_bytes += self.cut(loaded).await?;
-            index_files.extend(load::write_index(&self.env, self.dir, loaded)?);
+            // What lies below the recovery point is believed the next time.
+            if loaded.base < self.known.recovery_point && load::is_index_new(loaded) {
+                load::replace_index(&self.env, self.dir, loaded).await?;
+            } else {
+                index_files.extend(load::write_index(&self.env, self.dir, loaded)?);
+            }
         }
         self.make_sizes_durable(scanned).await?;
         // Below the recovery point they are believed the next time: a power loss must not leave one

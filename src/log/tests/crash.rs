@@ -138,8 +138,10 @@ fn a_missing_index_is_made_again_as_it_was() {
         let (mut log, _) = open(&env, &small(), unclean(Offset(0))).await.unwrap();
         for n in 0..40 {
             append(&mut log, &batch(2, 120, n));
+            sync(&mut log).await;
         }
         let bases: Vec<Offset> = log.closed.iter().map(|closed| closed.base).collect();
+        assert!(bases.len() > 1);
         let known = close(log).await;
         for base in bases {
             for kind in [Kind::Index, Kind::TimeIndex] {
@@ -149,6 +151,40 @@ fn a_missing_index_is_made_again_as_it_was() {
                 let (_, report) = open(&env, &small(), known).await.unwrap();
                 assert_eq!(report.rebuilt_indexes, [base]);
                 assert_eq!(env.disk().contents(&file).unwrap(), before);
+            }
+        }
+    });
+}
+
+#[test]
+fn an_index_that_was_made_in_part_is_made_again() {
+    run(async {
+        let env = memory();
+        let (mut log, _) = open(&env, &small(), unclean(Offset(0))).await.unwrap();
+        for n in 0..40 {
+            append(&mut log, &batch(2, 120, n));
+            sync(&mut log).await;
+        }
+        let (first, last) = (log.closed[0].base, log.active.base);
+        let known = close(log).await;
+        let files = |base| [Kind::Index, Kind::TimeIndex].map(|k| path(Path::new(DIR), base, k));
+        let contents = |env: &MemoryEnv| {
+            [first, last].map(|base| files(base).map(|file| env.disk().contents(&file).unwrap()))
+        };
+        let before = contents(&env);
+        let disk = env.disk().copy();
+        for base in [first, last] {
+            for room in 0..200 {
+                for gone in [&files(base)[..], &files(base)[..1], &files(base)[1..]] {
+                    let env = env.with_disk(disk.copy());
+                    gone.iter().for_each(|file| env.disk().remove(file).unwrap());
+                    env.disk().set_space(Some(room));
+                    let opened = open(&env, &small(), Known { clean: false, ..known }).await;
+                    drop(opened);
+                    env.disk().set_space(None);
+                    open(&env, &small(), Known { clean: false, ..known }).await.unwrap();
+                    assert!(contents(&env) == before, "room for {room} bytes");
+                }
             }
         }
     });

@@ -5,12 +5,14 @@
 //! that comes too early is caught then, and not by the rare power loss that would prove it.
 
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use ottla::env::probe::Cause;
 use ottla::types::{LeaderEpoch, Offset};
 
 use super::batches::{Batches, Change};
 use super::image::Batch;
+use super::waits::Moved;
 use super::{Log, Verdict, broken};
 use crate::check::Invariant::{I5, I8, I9, I10, I37, I42, I46};
 use crate::check::Violation;
@@ -28,6 +30,8 @@ pub struct Replica {
     pub start: Offset,
     pub end: Offset,
     pub high_watermark: Offset,
+    /// Its last move.
+    pub moved: Moved,
     /// What any process of the node has said, and all must keep.
     pub durable_end: Offset,
     acknowledged_end: Offset,
@@ -54,6 +58,7 @@ impl Replica {
             start: Offset(0),
             end: Offset(0),
             high_watermark: Offset(0),
+            moved: Moved::default(),
             durable_end: Offset(0),
             acknowledged_end: Offset(0),
             deleted_end: Offset(0),
@@ -224,7 +229,7 @@ impl Replica {
         Ok(())
     }
 
-    pub fn high_watermark(&mut self, offset: Offset) -> Verdict {
+    pub fn high_watermark(&mut self, offset: Offset, now: Duration) -> Verdict {
         let (before, counted) = (self.high_watermark, self.counted_end());
         if offset < before || (offset > before && offset > counted) {
             let evidence = format!(
@@ -234,6 +239,9 @@ impl Replica {
             return broken(I8, evidence);
         }
         self.high_watermark = offset;
+        if offset > before {
+            self.moved = Moved { to: offset, at: now };
+        }
         Ok(())
     }
 

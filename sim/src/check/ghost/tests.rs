@@ -99,7 +99,7 @@ impl Bench {
     }
 
     fn high_watermark(&mut self, offset: i64) -> Verdict {
-        self.replica.high_watermark(Offset(offset))
+        self.replica.high_watermark(Offset(offset), Duration::ZERO)
     }
 
     fn lose_power(&mut self) {
