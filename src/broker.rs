@@ -5,6 +5,7 @@
 //! what is too old, `lifecycle` starts and stops it all.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex, MutexGuard, RwLock};
 
 use arc_swap::ArcSwap;
@@ -61,6 +62,11 @@ pub struct Broker<E: Env> {
     /// Topics that clients' requests are creating right now.
     creating: Mutex<BTreeSet<String>>,
     tasks: Mutex<Vec<E::Task>>,
+    /// Read while one of the tasks writes: a stop waits until nobody does, and nothing is left half
+    /// done that what it writes itself relies on.
+    working: tokio::sync::RwLock<()>,
+    /// Who waits for something while it works gives up then.
+    stopping: AtomicBool,
 }
 
 /// The options as they stand: the dynamic ones follow the metadata log.
@@ -71,8 +77,8 @@ pub struct Settings {
 
 struct Partitions<E: Env> {
     hosted: BTreeMap<(Uuid, i32), Hosted<E>>,
-    /// Ours, and not to be served: why is in the log.
-    failed: BTreeSet<(Uuid, i32)>,
+    /// Ours, and not to be served, with where they are: why is in the log.
+    failed: BTreeMap<(Uuid, i32), Arc<DataDirectory<E>>>,
 }
 
 /// An open partition, and where its files are.
@@ -141,7 +147,7 @@ impl<E: Env> Broker<E> {
         let partitions = self.read_partitions();
         match partitions.hosted.get(&(topic.id, index)) {
             Some(hosted) => Ok(hosted.partition.clone()),
-            None if partitions.failed.contains(&(topic.id, index)) => {
+            None if partitions.failed.contains_key(&(topic.id, index)) => {
                 Err(ErrorCode::KafkaStorageError)
             }
             None => Err(ErrorCode::NotLeaderOrFollower),

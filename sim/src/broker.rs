@@ -11,15 +11,18 @@ use crate::env::SimEnv;
 use crate::net::address_of;
 use crate::workload::BROKER_PORT;
 
-/// Runs until the node is killed. `Err` says why it stopped by itself.
+/// Runs until the node is killed, or asked to stop. `Err` says why it stopped by itself.
 pub async fn run(
     env: SimEnv,
     host: usize,
     options: BTreeMap<String, String>,
 ) -> Result<(), String> {
     let start = settings(host, &options)?;
-    let never = std::future::pending();
-    node::run(env, start, |_ready| (), never).await.map_err(|error| error.to_string())
+    let stop = env.stop_asked();
+    let serving = env.clone();
+    node::run(env, start, |_ready| serving.set_serves(), stop)
+        .await
+        .map_err(|error| error.to_string())
 }
 
 fn settings(host: usize, options: &BTreeMap<String, String>) -> Result<Start, String> {

@@ -32,6 +32,7 @@ pub struct Process {
     pub net: SimNet,
     pub disk: SimDisk,
     pub host: NodeHandle,
+    pub stop_asked: Mutex<Option<oneshot::Receiver<()>>>,
     pub chance: Mutex<Chance>,
     pub tasks: Tasks,
 }
@@ -68,6 +69,23 @@ impl Drop for Counted {
 impl SimEnv {
     pub fn new(process: Process) -> SimEnv {
         SimEnv { process: Arc::new(process) }
+    }
+
+    /// Ready when the process is asked to end.
+    pub fn stop_asked(&self) -> impl Future<Output = ()> + Send + use<> {
+        let asked = self.process.stop_asked.lock().unwrap().take();
+        async move {
+            let asked = asked.expect("one program listens");
+            if asked.await.is_err() {
+                // The process was killed, and drops this with it.
+                std::future::pending().await
+            }
+        }
+    }
+
+    /// The process serves from now on.
+    pub fn set_serves(&self) {
+        self.process.world.set_serves(self.process.node);
     }
 
     pub fn agenda(&self) -> &Agenda {

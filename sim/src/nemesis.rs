@@ -15,7 +15,7 @@ use crate::disk::faults::Fault as DiskFault;
 use crate::disk::files_below;
 use crate::disk::loss::Persona;
 use crate::net::link::Trouble;
-use crate::operator::Operator;
+use crate::operator::{Operator, Restart};
 use crate::plan::Plan;
 use crate::plan::fault::{Class, Damage, Fault, Planned};
 use crate::world::{Kill, World};
@@ -97,6 +97,11 @@ impl Nemesis {
             Fault::Kill { broker, how, down_ms } => {
                 world.kill_by(broker, how, planned.id, planned.chance(self.plan.seed));
                 self.later(down_ms, move |world| world.start(broker));
+            }
+            Fault::Stop { broker, patience_ms, down_ms, power } => {
+                let fate = planned.chance(self.plan.seed);
+                let restart = Restart { down_ms, power, cause: planned.id, fate };
+                self.operator.stop(world, broker, patience_ms, restart);
             }
             Fault::Pause { broker, ms } => {
                 world.pause(broker);

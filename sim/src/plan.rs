@@ -37,6 +37,9 @@ pub struct Plan {
     pub peers: Vec<PeerPlan>,
     /// In the order of `at_ms`.
     pub faults: Vec<Planned>,
+    /// Whether the broker is stopped in order before that.
+    #[serde(default)]
+    pub last_stop: bool,
     /// Befalls the broker before the last reading.
     pub last_kill: Option<Kill>,
     /// The disk breaks a promise then: it loses the end of a log that was synced. Such a run must

@@ -15,6 +15,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::broker;
 use crate::budget::Budget;
+use crate::chance::{Chance, Subsystem};
 use crate::check::forfeit::{self, Watch};
 use crate::check::fsync::Syncs;
 use crate::check::ghost::{DATA_DIR, Ghost};
@@ -26,7 +27,7 @@ use crate::env::SimEnv;
 use crate::history::Entry;
 use crate::nemesis::Nemesis;
 use crate::net::address_of;
-use crate::operator::Operator;
+use crate::operator::{Operator, Restart};
 use crate::plan::Plan;
 use crate::plan::fault::{Class, Fault};
 use crate::trace;
@@ -36,6 +37,9 @@ use crate::world::{Hardware, Kill, Program, Running, World};
 
 /// Once healed, everything that was begun must end within this.
 const SETTLE_MAX: Duration = Duration::from_secs(90);
+
+/// Longer than any run.
+const FOR_GOOD_MS: u64 = 1 << 40;
 
 /// A second. On a narrower link a sound request may take longer than its client waits.
 const CALM_BYTES: u64 = 1 << 20;
@@ -203,6 +207,9 @@ async fn scenario(plan: Arc<Plan>, remains: Remains, kept_max: usize) -> Result<
     }
     settle(&world, &operator, &budget, &stage).await?;
 
+    if plan.last_stop {
+        stop(&world, &operator).await?;
+    }
     if let Some(how) = plan.last_kill {
         world.kill(0, how);
         if plan.canary {
@@ -263,6 +270,7 @@ fn rules(plan: &Plan) -> Rules {
     // A sync that fails takes from memory what a power loss would.
     let is_power = |fault: &Fault| match fault {
         Fault::Kill { how, .. } => power(how),
+        Fault::Stop { power, .. } => power.is_some(),
         Fault::DiskError { .. } => true,
         Fault::DiskFull { repair, .. } | Fault::FewFiles { repair, .. } => repair.power.is_some(),
         _ => false,
@@ -356,6 +364,22 @@ async fn settle(
         world.sleep(Duration::from_millis(50)).await;
     }
     Ok(())
+}
+
+/// Stops the broker in order, for good: nothing is broken, and it must not take long.
+async fn stop(world: &World, operator: &Operator) -> Result<(), Failure> {
+    let until = world.now() + SETTLE_MAX;
+    let fate = Chance::stream(0, Subsystem::Fault, 0, 0);
+    let restart = Restart { down_ms: FOR_GOOD_MS, power: None, cause: 0, fate };
+    operator.stop(world, 0, FOR_GOOD_MS, restart);
+    while world.is_running(0) {
+        if world.now() > until {
+            let evidence = format!("{} did not stop within {SETTLE_MAX:?}", world.name(0));
+            return Err(broken(Violation::new(Invariant::I50, evidence)));
+        }
+        world.sleep(Duration::from_millis(50)).await;
+    }
+    stopped_by_itself(operator)
 }
 
 /// A broker gave up, and no fault of its disk was the reason.

@@ -47,6 +47,8 @@ pub enum What {
     },
     /// A process is ended; how.
     Kill(String),
+    /// A process is asked to end in order.
+    AskToStop,
     /// A process ended by itself.
     Exit(Result<(), String>),
     Pause,
@@ -156,6 +158,7 @@ impl fmt::Display for What {
         match self {
             What::Start { incarnation } => write!(f, "start {incarnation}"),
             What::Kill(how) => write!(f, "kill {how}"),
+            What::AskToStop => f.write_str("is asked to stop"),
             What::Exit(exit) => write!(f, "exit {exit:?}"),
             What::Pause => f.write_str("pause"),
             What::Resume => f.write_str("resume"),
@@ -255,6 +258,7 @@ mod tests {
             committed(0, 1),
             What::Exit(Ok(())),
             What::Exit(Err(String::new())),
+            What::AskToStop,
             What::Pause,
             What::Resume,
             What::from("pause"),

@@ -13,6 +13,7 @@ use std::time::Duration;
 use madsim::runtime::{Handle, NodeHandle};
 use ottla::env::probe::Event;
 use serde::{Deserialize, Serialize};
+use tokio::sync::oneshot;
 
 use crate::agenda::Agenda;
 use crate::chance::{Chance, Subsystem};
@@ -58,6 +59,12 @@ struct Node {
     starts: u64,
     /// The process that runs.
     host: Option<NodeHandle>,
+    /// It was started then, or went on.
+    runs_since: Duration,
+    /// It has said that it serves.
+    serves: bool,
+    /// Asks it to end.
+    stop: Option<oneshot::Sender<()>>,
     tasks: Tasks,
     exits: Vec<Result<(), String>>,
 }
@@ -106,12 +113,21 @@ impl World {
         let disk = NodeDisk::new(name, agenda, trace, clock.clone(), disk_bytes, drawn);
         let mut nodes = self.nodes();
         assert_eq!(nodes.len(), index);
-        let name = name.into();
-        let (host, tasks, exits) = (None, Tasks::default(), vec![]);
-        let (incarnations, cause, starts) = (0, 0, 0);
-        let node =
-            Node { name, program, clock, disk, incarnations, cause, starts, host, tasks, exits };
-        nodes.push(node);
+        nodes.push(Node {
+            name: name.into(),
+            program,
+            clock,
+            disk,
+            incarnations: 0,
+            cause: 0,
+            starts: 0,
+            host: None,
+            runs_since: Duration::ZERO,
+            serves: false,
+            stop: None,
+            tasks: Tasks::default(),
+            exits: vec![],
+        });
         index
     }
 
@@ -133,6 +149,10 @@ impl World {
         state.disk.reseed(chance(Subsystem::Disk));
         self.wires.power_on(node);
         state.tasks = Tasks::default();
+        state.runs_since = self.now();
+        state.serves = false;
+        let (stop, stop_asked) = oneshot::channel();
+        state.stop = Some(stop);
         let process = Process {
             world: self.clone(),
             node,
@@ -141,6 +161,7 @@ impl World {
             disk: state.disk.boot(incarnation),
             host: host.clone(),
             tasks: state.tasks.clone(),
+            stop_asked: Mutex::new(Some(stop_asked)),
             chance: Mutex::new(chance(Subsystem::Process)),
         };
         self.record(&state.name, What::Start { incarnation });
@@ -190,6 +211,18 @@ impl World {
         }
     }
 
+    /// Asks the process to end in order, as SIGTERM does. False when there is none to ask.
+    pub fn ask_to_stop(&self, node: usize) -> bool {
+        let mut nodes = self.nodes();
+        let state = &mut nodes[node];
+        if state.host.is_none() {
+            return false;
+        }
+        self.record(&state.name, What::AskToStop);
+        // Nobody listens any more who was asked before.
+        state.stop.take().is_some_and(|stop| stop.send(()).is_ok())
+    }
+
     /// The process stops running, as under SIGSTOP. Its kernel goes on.
     pub fn pause(&self, node: usize) {
         self.with_host(node, What::Pause, |handle, host| handle.pause(host.id()));
@@ -197,11 +230,25 @@ impl World {
 
     pub fn resume(&self, node: usize) {
         self.with_host(node, What::Resume, |handle, host| handle.resume(host.id()));
+        self.nodes()[node].runs_since = self.now();
     }
 
-    #[cfg_attr(not(test), allow(dead_code, reason = "tests look"))]
+    /// When the process was started, or went on after a pause.
+    pub fn runs_since(&self, node: usize) -> Duration {
+        self.nodes()[node].runs_since
+    }
+
     pub fn is_running(&self, node: usize) -> bool {
         self.nodes()[node].host.is_some()
+    }
+
+    /// The process that runs, or ran last, says that it serves.
+    pub fn set_serves(&self, node: usize) {
+        self.nodes()[node].serves = true;
+    }
+
+    pub fn serves(&self, node: usize) -> bool {
+        self.nodes()[node].serves
     }
 
     /// How often it was started.

@@ -5,6 +5,7 @@
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, RwLock};
 
 use arc_swap::ArcSwap;
@@ -155,6 +156,8 @@ impl<E: Env> Broker<E> {
             producer_ids: ProducerIds::default(),
             creating: Mutex::default(),
             tasks: Mutex::default(),
+            working: tokio::sync::RwLock::default(),
+            stopping: AtomicBool::new(false),
         });
         let following = broker.clone().follow_metadata(updates, publisher, disks.places);
         broker.keep(env.spawn("follow-metadata", following));
@@ -178,11 +181,13 @@ impl<E: Env> Broker<E> {
                 biased;
                 next = updates.next() => next,
                 () = self.env.clock().sleep(ROOM_RETRY), if !waiting.is_empty() => {
+                    let _working = self.working.read().await;
                     waiting = self.open_waiting(waiting).await;
                     continue;
                 }
             };
             let Some((delta, image)) = next else { return };
+            let _working = self.working.read().await;
             self.follow(&delta, &image, &mut places, &mut waiting).await;
             if std::mem::take(&mut first) {
                 self.put_strays_aside(std::mem::take(&mut places), &image).await;
@@ -209,6 +214,8 @@ impl<E: Env> Broker<E> {
 
     /// Makes everything durable and marks the directories clean. Nothing is served any more.
     pub async fn stop(&self) {
+        self.stopping.store(true, Ordering::Relaxed);
+        let _nobody_works = self.working.write().await;
         for task in self.tasks.lock().expect("nobody panics while holding the tasks").drain(..) {
             task.abort();
         }
@@ -228,6 +235,13 @@ impl<E: Env> Broker<E> {
                 // What was acknowledged is durable all the same.
                 let path = directory.directory.path().display();
                 error!(directory = %path, why = ?done, "not stopped cleanly: the next start reads more");
+                continue;
+            }
+            // Nobody knows how those are that could not be opened.
+            let unopened = self.unopened_in(directory);
+            if unopened > 0 {
+                let path = directory.directory.path().display();
+                warn!(directory = %path, logs = unopened, "not stopped cleanly: not all logs were open");
                 continue;
             }
             if let Err(error) = directory.directory.close(Some(self.epoch)).await {

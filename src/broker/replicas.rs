@@ -7,6 +7,7 @@
 use std::collections::BTreeMap;
 use std::io;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -100,7 +101,7 @@ impl<E: Env> Broker<E> {
             let topic = image.topic_by_id(key.0)?.clone();
             let is_mine = topic.partition(index)?.replicas.contains(&self.node);
             let config = topic_config(&self.settings(), &image, &topic.name);
-            let waits = is_mine && self.read_partitions().failed.contains(&key);
+            let waits = is_mine && self.read_partitions().failed.contains_key(&key);
             waits.then_some((key, Opening { topic, index, place, config }))
         });
         let wanted = wanted.collect();
@@ -227,7 +228,7 @@ impl<E: Env> Broker<E> {
             }
             Err(OpenError::Io { error, .. }) if is_no_room(&error) => {
                 place.directory.committer.tell_full(&error);
-                self.write_partitions().failed.insert(key);
+                self.write_partitions().failed.insert(key, place.directory.clone());
                 Some(Opening { topic, index, place, config })
             }
             Err(open_error) => {
@@ -243,7 +244,7 @@ impl<E: Env> Broker<E> {
                     is_damaged: matches!(open_error, OpenError::Damaged { .. }),
                     why: open_error.to_string(),
                 });
-                self.write_partitions().failed.insert(key);
+                self.write_partitions().failed.insert(key, place.directory.clone());
                 None
             }
         }
@@ -380,7 +381,7 @@ impl<E: Env> Broker<E> {
         };
         let mut done = self.forget_lines(directory).await;
         let was_full = done == Done::NoRoom;
-        while done == Done::NoRoom {
+        while done == Done::NoRoom && !self.stopping.load(Ordering::Relaxed) {
             for hosted in logs {
                 let (path, _) = path_of(hosted);
                 let _names = directory.committer.change_names().await;
@@ -391,7 +392,7 @@ impl<E: Env> Broker<E> {
             self.env.clock().sleep(ROOM_RETRY).await;
             done = self.forget_lines(directory).await;
         }
-        if done == Done::Offline {
+        if done != Done::Written {
             // The next start finds them, and deletes them.
             return;
         }

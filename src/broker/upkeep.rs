@@ -63,6 +63,7 @@ impl<E: Env> Broker<E> {
         let mut waits_for_room = vec![false; self.directories.len()];
         loop {
             clock.sleep(TICK).await;
+            let _working = self.working.read().await;
             let due = clock.now().since(last) >= interval;
             if due {
                 last = clock.now();
@@ -86,6 +87,12 @@ impl<E: Env> Broker<E> {
         let mut logs = self.hosted();
         logs.retain(|hosted| std::ptr::eq(&*hosted.directory, directory));
         logs
+    }
+
+    /// Logs that could not be opened.
+    pub(super) fn unopened_in(&self, directory: &DataDirectory<E>) -> usize {
+        let partitions = self.read_partitions();
+        partitions.failed.values().filter(|found| std::ptr::eq(&***found, directory)).count()
     }
 
     /// Makes indexes, epochs and producers durable up to the records, then says so in the
@@ -229,6 +236,7 @@ impl<E: Env> Broker<E> {
         let every = Duration::from_millis(every.max(1) as u64);
         loop {
             self.env.clock().sleep(every).await;
+            let _working = self.working.read().await;
             for directory in &self.directories {
                 self.write_high_watermarks(directory).await;
             }
@@ -246,6 +254,7 @@ impl<E: Env> Broker<E> {
         let every = Duration::from_millis(every.max(1) as u64);
         clock.sleep(RETENTION_DELAY.min(every)).await;
         loop {
+            let working = self.working.read().await;
             for Hosted { partition, directory } in self.hosted() {
                 if directory.committer.offline().is_some() {
                     continue;
@@ -259,6 +268,7 @@ impl<E: Env> Broker<E> {
             for directory in &self.directories {
                 self.checkpoint_starts(directory).await;
             }
+            drop(working);
             clock.sleep(every).await;
         }
     }

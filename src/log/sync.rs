@@ -49,6 +49,8 @@ pub struct Unsynced<F> {
     pub(super) snapshots: Vec<Offset>,
     bytes_since_snapshot: u64,
     pub(super) bytes_since_checkpoint: u64,
+    /// A checkpoint was begun and did not end: it alone knows of some files.
+    checkpointing: bool,
     /// Tells a checkpoint that the log went back after it was begun.
     pub(super) truncations: u32,
     /// The last truncation a sync has covered, and the one the sync under way will.
@@ -73,6 +75,7 @@ impl<F> Default for Unsynced<F> {
             snapshots: Vec::new(),
             bytes_since_snapshot: 0,
             bytes_since_checkpoint: 0,
+            checkpointing: false,
             truncations: 0,
             truncations_synced: 0,
             truncations_syncing: 0,
@@ -265,6 +268,8 @@ impl<E: Env> Log<E> {
 
     fn checkpoint(&mut self, snapshot: bool) -> Checkpoint<E> {
         let unsynced = &mut self.unsynced;
+        let others = std::mem::replace(&mut unsynced.checkpointing, true);
+        assert!(!others, "one checkpoint at a time, so that it covers what came before");
         let index_files = std::mem::take(&mut unsynced.index_files);
         unsynced.txn_index_listed = None;
         let mut files = Vec::new();
@@ -310,6 +315,7 @@ impl<E: Env> Log<E> {
     /// A checkpoint is on the disk. The log may have gone on meanwhile; when it went back, the
     /// checkpoint says nothing.
     pub fn on_checkpointed(&mut self, done: Checkpointed) {
+        self.unsynced.checkpointing = false;
         if done.truncations != self.unsynced.truncations {
             return;
         }
@@ -328,6 +334,7 @@ impl<E: Env> Log<E> {
     /// There was no room for a checkpoint: the next one has to do what this one was to do.
     pub fn on_checkpoint_abandoned(&mut self, abandoned: Checkpoint<E>) {
         let unsynced = &mut self.unsynced;
+        unsynced.checkpointing = false;
         unsynced.index_files.extend(abandoned.index_files);
         unsynced.epochs_changed |= abandoned.epochs.is_some();
         if abandoned.truncations != unsynced.truncations {

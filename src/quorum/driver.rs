@@ -88,6 +88,8 @@ struct Shared<E: Env> {
     mark: Mark,
     replica: Mutex<Replica<E>>,
     committed: watch::Sender<Committed>,
+    /// One checkpoint of the log at a time.
+    checkpointing: tokio::sync::Mutex<()>,
 }
 
 struct Replica<E: Env> {
@@ -294,6 +296,7 @@ impl<E: Env> Quorum<E> {
         begin: impl FnOnce(&mut Log<E>) -> io::Result<Option<sync::Checkpoint<E>>>,
     ) -> Result<(), QuorumError> {
         let Shared { env, dir, options, .. } = &*self.shared;
+        let _checkpointing = self.shared.checkpointing.lock().await;
         let begun = begin(&mut self.shared.replica().log).map_err(io_error("checkpoint", dir))?;
         let mut begun: Vec<_> = begun.into_iter().collect();
         let done = sync::carry_out(env, &options.metadata_dir, &mut begun).await;

@@ -22,15 +22,17 @@ use crate::config::listener::Listeners;
 use crate::config::settings::Start;
 use crate::controller::brokers::Registration;
 use crate::controller::driver::{self, Started};
+use crate::controller::handle::ControllerHandle;
 use crate::controller::operation::Settings;
 use crate::env::Env;
 use crate::log::LogConfig;
 use crate::log::commit::Offline;
 use crate::log::directory::error::DirectoryError;
 use crate::metadata::image::Endpoint;
+use crate::quorum::driver::Quorum;
 use crate::quorum::raft;
 use crate::quorum::voters::VoterEndpoint;
-use crate::types::{NodeId, Uuid};
+use crate::types::{BrokerEpoch, NodeId, Uuid};
 
 /// Kafka's defaults. The only voter elects itself at once, so nobody waits for these.
 const RAFT: raft::Options = raft::Options {
@@ -84,15 +86,67 @@ pub async fn run<E: Env>(
     on_ready: impl FnOnce(Ready),
     stop: impl Future<Output = ()>,
 ) -> Result<(), RunError> {
+    let mut stop = std::pin::pin!(stop);
+    let started = tokio::select! {
+        biased;
+        () = &mut stop => {
+            info!("stopped before it was ready; recovery follows at the next start");
+            return Ok(());
+        }
+        started = start_up(&env, start) => started?,
+    };
+    on_ready(started.ready.clone());
+    let failed = tokio::select! {
+        biased;
+        () = stop => None,
+        offline = failed(&started.metadata) => Some(offline),
+    };
+    info!("stopping");
+    started.stop(failed.is_none()).await;
+    info!("stopped");
+    match failed {
+        None => Ok(()),
+        Some(offline) => Err(RunError::Offline(offline)),
+    }
+}
+
+/// A node that serves.
+struct Node<E: Env> {
+    ready: Ready,
+    metadata: Arc<DataDirectory<E>>,
+    id: NodeId,
+    epoch: BrokerEpoch,
+    controller: ControllerHandle<E>,
+    quorum: Quorum<E>,
+    broker: Arc<Broker<E>>,
+    server: Server<E>,
+}
+
+impl<E: Env> Node<E> {
+    /// Everything is durable then, and said so. Without the metadata log nobody can be told.
+    async fn stop(self, tell: bool) {
+        let Node { id, epoch, controller, quorum, broker, server, .. } = self;
+        server.stop().await;
+        if tell && let Err(error) = membership::leave(&controller, id, epoch).await {
+            warn!(%error, "left without a word");
+        }
+        if let Err(error) = quorum.close().await {
+            warn!(%error, "the metadata log is not closed cleanly");
+        }
+        broker.stop().await;
+    }
+}
+
+async fn start_up<E: Env>(env: &E, start: Start) -> Result<Node<E>, RunError> {
     let Start { layers, config, listeners, cluster, shutdown_grace, .. } = start;
     let limits = limits(&config, shutdown_grace);
     let mut bound = Vec::with_capacity(listeners.clients.len());
     for endpoint in &listeners.clients {
-        bound.push(bind(&env, endpoint).await?);
+        bound.push(bind(env, endpoint).await?);
     }
     let endpoints = advertised(&listeners, &bound);
 
-    let disks = Disks::open(&env, &config, &cluster).await?;
+    let disks = Disks::open(env, &config, &cluster).await?;
     let metadata = disks.at(Path::new(config.metadata_dir())).clone();
     let registration = Registration {
         id: NodeId(config.node_id),
@@ -110,10 +164,10 @@ pub async fn run<E: Env>(
     };
     let controllers = controller_endpoints(&listeners);
     let options = controller_options(&layers, &config, &metadata, &controllers);
-    let started = driver::start(&env, metadata.committer.clone(), options).await?;
+    let started = driver::start(env, metadata.committer.clone(), options).await?;
     let Started { controller, metadata: published, publisher, updates, quorum, .. } = started;
-    let (node, incarnation) = (registration.id, registration.incarnation);
-    membership::register_controller(&controller, node, incarnation, controllers).await?;
+    let (id, incarnation) = (registration.id, registration.incarnation);
+    membership::register_controller(&controller, id, incarnation, controllers).await?;
     let (epoch, at) = membership::register(&controller, registration).await?;
     let parts = Parts {
         epoch,
@@ -125,35 +179,13 @@ pub async fn run<E: Env>(
         updates,
         publisher,
     };
-    let broker = Broker::start(&env, disks, parts).await;
+    let broker = Broker::start(env, disks, parts).await;
     if !published.published_to(at).await {
         return Err(RunError::Unpublished);
     }
-    membership::unfence(&controller, node, epoch).await?;
-
-    let server = Server::start(&env, broker.clone(), limits, bound);
-    on_ready(ready);
-    let failed = tokio::select! {
-        biased;
-        () = stop => None,
-        offline = failed(&metadata) => Some(offline),
-    };
-    info!("stopping");
-    server.stop().await;
-    if failed.is_none()
-        && let Err(error) = membership::leave(&controller, node, epoch).await
-    {
-        warn!(%error, "left without a word");
-    }
-    if let Err(error) = quorum.close().await {
-        warn!(%error, "the metadata log is not closed cleanly");
-    }
-    broker.stop().await;
-    info!("stopped");
-    match failed {
-        None => Ok(()),
-        Some(offline) => Err(RunError::Offline(offline)),
-    }
+    membership::unfence(&controller, id, epoch).await?;
+    let server = Server::start(env, broker.clone(), limits, bound);
+    Ok(Node { ready, metadata, id, epoch, controller, quorum, broker, server })
 }
 
 /// Where other controllers would find this one. Nobody asks a single node, but a Kafka that takes

@@ -8,7 +8,6 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Mutex;
-use std::time::Duration;
 
 use ottla::env::probe::Event;
 use ottla::types::{Offset, Uuid};
@@ -21,7 +20,7 @@ use self::metadata::Metadata;
 use self::replica::Replica;
 use self::retention::Expired;
 use self::sequences::Sequences;
-use self::waits::Expired as FetchExpired;
+use self::waits::{Expired as FetchExpired, Now};
 use super::Invariant::{self, I2, I3, I8, I9, I10, I37, I42};
 use super::Violation;
 use crate::disk::NodeDisk;
@@ -76,7 +75,7 @@ struct State {
     /// Records that producers were told are taken.
     acknowledged: i64,
     /// When the last event happened.
-    now: Duration,
+    now: Now,
 }
 
 struct Watched {
@@ -88,7 +87,7 @@ impl Ghost {
     pub fn observe(&self, world: &World, node: usize, event: &Event) {
         let disk = world.disk(node);
         let mut state = self.state.lock().unwrap();
-        state.now = world.now();
+        state.now = Now { at: world.now(), runs_since: world.runs_since(node) };
         let checked = state.check(&disk, node, event);
         drop(state);
         raise(world, node, checked);
@@ -143,7 +142,7 @@ fn raise(world: &World, node: usize, checked: Verdict) {
     }
 }
 
-fn check_fetch(log: Log, replica: &Replica, event: &Event, now: Duration) -> Verdict {
+fn check_fetch(log: Log, replica: &Replica, event: &Event, now: Now) -> Verdict {
     let Replica { batches, high_watermark, moved, .. } = replica;
     match *event {
         Event::Fetched { from, at, len, limit, .. } => {
@@ -277,7 +276,7 @@ impl State {
     fn high_watermark(&mut self, disk: &NodeDisk, log: Log, offset: Offset) -> Verdict {
         let State { logs, canons, metadata, now, .. } = self;
         let Watched { replica, .. } = logs.entry(log).or_insert_with(|| Watched::new(log));
-        replica.high_watermark(offset, *now)?;
+        replica.high_watermark(offset, now.at)?;
         let canon = canons.entry((log.topic, log.partition)).or_default();
         for batch in replica.batches.after(replica.compared_end) {
             if batch.end > offset {

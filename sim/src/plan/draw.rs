@@ -11,6 +11,9 @@ use crate::world::Hardware;
 mod clients;
 mod faults;
 
+/// Runs that end with a stop in order, and then with the power.
+const LAST_STOP: f64 = 0.3;
+
 impl Plan {
     pub fn draw(seed: u64, lasts_ms: u64) -> Plan {
         let stream = |node, number| Chance::stream(seed, Subsystem::Plan, node, number);
@@ -27,6 +30,7 @@ impl Plan {
             admins: vec![],
             peers: vec![],
             faults: vec![],
+            last_stop: configuration.happens(LAST_STOP),
             last_kill: Some(faults::kill(configuration, Class::PowerLoss)),
             canary: false,
         };

@@ -68,6 +68,16 @@ pub enum Fault {
         how: Kill,
         down_ms: u64,
     },
+    /// The broker is asked to end in order, and started again `down_ms` later. When it has not ended
+    /// after `patience_ms` it is killed.
+    Stop {
+        broker: usize,
+        patience_ms: u64,
+        down_ms: u64,
+        /// The machine is turned off meanwhile.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        power: Option<Persona>,
+    },
     Pause {
         broker: usize,
         ms: u64,
@@ -186,6 +196,7 @@ impl Fault {
         match self {
             Fault::Kill { how: Kill::Process, .. } => Class::Crash,
             Fault::Kill { how: Kill::Power(_), .. } => Class::PowerLoss,
+            Fault::Stop { .. } => Class::Stop,
             Fault::Pause { .. } => Class::Pause,
             Fault::DiskStall { .. } | Fault::DiskSlow { .. } => Class::SlowDisk,
             Fault::DiskError { .. } => Class::DiskErrors,
@@ -205,6 +216,7 @@ impl Fault {
     pub fn broker(&self) -> Option<usize> {
         match *self {
             Fault::Kill { broker, .. }
+            | Fault::Stop { broker, .. }
             | Fault::Pause { broker, .. }
             | Fault::DiskStall { broker, .. }
             | Fault::DiskSlow { broker, .. }
@@ -238,6 +250,7 @@ impl Moment {
 pub enum Class {
     Crash,
     PowerLoss,
+    Stop,
     Pause,
     SlowDisk,
     DiskErrors,
@@ -251,9 +264,10 @@ pub enum Class {
 }
 
 impl Class {
-    pub const ALL: [Class; 11] = [
+    pub const ALL: [Class; 12] = [
         Class::Crash,
         Class::PowerLoss,
+        Class::Stop,
         Class::Pause,
         Class::SlowDisk,
         Class::DiskErrors,
@@ -269,6 +283,7 @@ impl Class {
         match self {
             Class::Crash => "kill -9, also during recovery and in loops: the page cache stays",
             Class::PowerLoss => "unsynced sectors and names are kept, lost, torn or noise",
+            Class::Stop => "SIGTERM, perhaps with the power off before the next start",
             Class::Pause => "the process stands still for up to a minute, its kernel does not",
             Class::SlowDisk => "syncs and reads stall for seconds or take up to 100 times as long",
             Class::DiskErrors => "a write, read, open or sync fails; a failed sync leaves lies",

@@ -45,9 +45,12 @@ impl Kind {
 
     fn of(entry: &Entry) -> Kind {
         match &entry.what {
-            What::Start { .. } | What::Kill(_) | What::Exit(_) | What::Pause | What::Resume => {
-                Kind::Process
-            }
+            What::Start { .. }
+            | What::Kill(_)
+            | What::AskToStop
+            | What::Exit(_)
+            | What::Pause
+            | What::Resume => Kind::Process,
             What::Probe(_) => Kind::Probe,
             What::Write { .. } | What::SetLen { .. } | What::Sync { .. } => Kind::Disk,
             What::Arrive { .. } => Kind::Net,

@@ -43,7 +43,8 @@ pub fn nodes(source: &Source, places: &[String]) -> Vec<Node> {
         match &entry.what {
             What::Start { incarnation } => node.start(at, end, *incarnation),
             What::Kill(how) => node.end(at, end, &format!("killed: {how}")),
-            What::Exit(exit) => node.end(at, end, &format!("ended by itself: {exit:?}")),
+            What::Exit(exit) => node.end(at, end, &format!("ended: {exit:?}")),
+            What::AskToStop => node.marks.push((at, "asked to stop".to_string())),
             What::Pause => node.pause(at, end),
             What::Resume => node.resume(at, end),
             What::Probe(Event::Recovered { topic, partition, start, end, .. }) => {

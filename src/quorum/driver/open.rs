@@ -86,7 +86,9 @@ impl<E: Env> Quorum<E> {
         let (committed, _) = watch::channel(Committed { end: recovery_point, failed: None });
         let mark = Mark::default();
         let (env, replica) = (env.clone(), Mutex::new(replica));
-        let shared = Shared { env, dir, options, committer, mark, replica, committed };
+        let checkpointing = tokio::sync::Mutex::default();
+        let shared =
+            Shared { env, dir, options, committer, mark, replica, committed, checkpointing };
         let quorum = Quorum { shared: Arc::new(shared) };
 
         let voters_logged = quorum.replay_control(recovery_point, log_end.end).await?;

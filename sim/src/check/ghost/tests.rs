@@ -1,6 +1,7 @@
 //! Logs made by hand, on a disk made by hand.
 
 use std::path::Path;
+use std::time::Duration;
 
 use bytes::Bytes;
 use ottla::env::disk::Open;

@@ -31,8 +31,15 @@ pub struct Moved {
     pub at: Duration,
 }
 
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Now {
+    pub at: Duration,
+    /// When the process was started, or went on after a pause.
+    pub runs_since: Duration,
+}
+
 impl Expired {
-    pub fn check(&self, log: Log, batches: &Batches, moved: Moved, now: Duration) -> Verdict {
+    pub fn check(&self, log: Log, batches: &Batches, moved: Moved, now: Now) -> Verdict {
         let there: Vec<_> =
             batches.after(self.from).take_while(|batch| batch.end <= self.limit).collect();
         let bytes: u64 = there.iter().map(|batch| batch.size).sum();
@@ -45,10 +52,11 @@ impl Expired {
             return broken(I58, evidence);
         }
         // Its clock may be a twentieth too fast.
-        let looked_at = now.saturating_sub(self.waited * 9 / 10);
-        if moved.to > self.limit && moved.at > looked_at && moved.at + WAKE_MAX < now {
+        let looked_at = now.at.saturating_sub(self.waited * 9 / 10);
+        let ran = moved.at > looked_at.max(now.runs_since);
+        if moved.to > self.limit && ran && moved.at + WAKE_MAX < now.at {
             let evidence =
-                format!("{log}: {self:?} gave up at {now:?}, and was not woken by {moved:?}");
+                format!("{log}: {self:?} gave up at {:?}, and was not woken by {moved:?}", now.at);
             return broken(I58, evidence);
         }
         Ok(())
@@ -63,6 +71,10 @@ mod tests {
 
     const MS: Duration = Duration::from_millis(1);
 
+    fn now(resumed: u32) -> Now {
+        Now { at: 1000 * MS, runs_since: resumed * MS }
+    }
+
     /// Of batches at 0, 5 and 6, of 100 bytes each, the last one in a segment of its own.
     fn gives_up(from: i64, limit: i64, bytes_min: u64) -> bool {
         let last = Batch { segment: Offset(6), ..batch(6, 9, 1, 0) };
@@ -70,7 +82,7 @@ mod tests {
         let (from, limit) = (Offset(from), Offset(limit));
         let expired = Expired { from, limit, bytes_min, bytes_max: 1000, waited: 500 * MS };
         let moved = Moved { to: limit, at: 900 * MS };
-        broke(expired.check(LOG, &batches, moved, 1000 * MS)).is_none()
+        broke(expired.check(LOG, &batches, moved, now(0))).is_none()
     }
 
     #[test]
@@ -91,16 +103,19 @@ mod tests {
 
     #[test]
     fn it_is_woken_when_something_comes() {
-        let gives_up = |to: i64, at: u32, waited: u32| {
+        let gives_up_after = |to: i64, at: u32, waited: u32, resumed: u32| {
             let (from, limit, waited) = (Offset(6), Offset(6), waited * MS);
             let expired = Expired { from, limit, bytes_min: 1, bytes_max: 1000, waited };
             let moved = Moved { to: Offset(to), at: at * MS };
-            broke(expired.check(LOG, &Batches::default(), moved, 1000 * MS)).is_none()
+            broke(expired.check(LOG, &Batches::default(), moved, now(resumed))).is_none()
         };
+        let gives_up = |to, at, waited| gives_up_after(to, at, waited, 0);
         assert!(!gives_up(9, 800, 500));
         assert!(gives_up(9, 400, 500), "before it looked: it was seen, or is no concern of its");
         assert!(gives_up(9, 995, 500), "it may be about to look");
         assert!(gives_up(6, 800, 500), "nothing came");
         assert!(gives_up(9, 540, 500), "clocks drift");
+        assert!(!gives_up_after(9, 800, 500, 700));
+        assert!(gives_up_after(9, 800, 500, 900), "the process was paused meanwhile");
     }
 }

@@ -128,6 +128,12 @@ impl Drawn<'_> {
     fn fault(&self, chance: &mut Chance, class: Class, broker: usize) -> Fault {
         match class {
             Class::Crash | Class::PowerLoss => kills(chance, class, broker),
+            Class::Stop => Fault::Stop {
+                broker,
+                patience_ms: ms(chance, 100, 60_000),
+                down_ms: ms(chance, 1, 10_000),
+                power: chance.happens(0.3).then(|| persona(chance)),
+            },
             Class::Pause => Fault::Pause { broker, ms: ms(chance, 100, 60_000) },
             Class::SlowDisk if chance.happens(0.5) => {
                 Fault::DiskStall { broker, ms: ms(chance, 100, 30_000) }
@@ -258,7 +264,7 @@ fn damage(chance: &mut Chance) -> Damage {
 /// The moment that it waits for, if it does.
 fn moment(chance: &mut Chance, fault: &Fault) -> Option<Moment> {
     let windows: &[Window] = match fault {
-        Fault::Kill { .. } | Fault::Pause { .. } => &Window::ALL,
+        Fault::Kill { .. } | Fault::Stop { .. } | Fault::Pause { .. } => &Window::ALL,
         Fault::DiskStall { .. } | Fault::DiskError { .. } | Fault::FewFiles { .. } => {
             &[Window::Recovering, Window::Renaming, Window::Replacing, Window::Unsynced]
         }
