@@ -5,7 +5,7 @@
 //! no space, no files to open. Then it is looked into, perhaps the machine is turned off and on, and
 //! the broker is started again, as the fault's plan says; at longer and longer intervals while that
 //! does not help. A broker that stops without such a reason ends the run. One that served,
-//! was asked to stop, and whose disk is sound, leaves the sign of a clean stop.
+//! was asked to stop, and whose disk and logs are sound, leaves the sign of a clean stop.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -52,6 +52,8 @@ struct Desk {
     repair: Option<(Repair, Planned)>,
     /// Stops since then.
     stops: u32,
+    /// The process that did not serve a log, by its incarnation.
+    refused: Option<u64>,
     /// The process that was asked to stop, by its incarnation.
     asked: Option<(u64, Restart)>,
     /// All that it kept may be gone.
@@ -101,7 +103,9 @@ impl Operator {
         if exit.is_ok()
             && let Some(restart) = self.take_asked(broker, world.incarnation(broker))
         {
-            let should_be_clean = world.serves(broker) && reasons.is_empty() && !forfeit;
+            let refused = self.has_refused(broker, world.incarnation(broker));
+            let should_be_clean =
+                world.serves(broker) && reasons.is_empty() && !forfeit && !refused;
             if should_be_clean && !is_clean(world, broker) {
                 let why = format!("{} stopped in order, and not cleanly", world.name(broker));
                 self.complaint.lock().unwrap().get_or_insert(why);
@@ -115,6 +119,12 @@ impl Operator {
             return;
         }
         self.restart(world, seed, broker);
+    }
+
+    /// The process does not serve a log, for good reason.
+    pub fn refused(&self, world: &World, broker: usize) {
+        let desks = &mut *self.desks.lock().unwrap();
+        desks.entry(broker).or_default().refused = Some(world.incarnation(broker));
     }
 
     /// A log directory goes offline, or a log is not served, only over a fault of its disk. Then
@@ -142,6 +152,11 @@ impl Operator {
         let mut desks = self.desks.lock().unwrap();
         let asked = desks.get_mut(&broker)?.asked.take_if(|(asked, _)| *asked == incarnation);
         asked.map(|(_, restart)| restart)
+    }
+
+    fn has_refused(&self, broker: usize, incarnation: u64) -> bool {
+        let desks = self.desks.lock().unwrap();
+        desks.get(&broker).is_some_and(|desk| desk.refused == Some(incarnation))
     }
 
     fn is_forfeit(&self, broker: usize) -> bool {

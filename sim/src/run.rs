@@ -11,6 +11,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use madsim::runtime::Runtime;
+use ottla::env::probe::Event;
 use serde::{Deserialize, Serialize};
 
 use crate::broker;
@@ -247,6 +248,9 @@ fn attend(
     let (observing, seed, syncs) = (operator.clone(), plan.seed, Syncs::default());
     world.set_observer(Arc::new(move |world, node, event| {
         syncs.observe(world, node, event);
+        if let Event::Refused { .. } = event {
+            observing.refused(world, node);
+        }
         if watch.observe(world, node, event) {
             let log = event.log();
             log.into_iter().for_each(|(topic, index)| ghost.forget(node, topic, index));
