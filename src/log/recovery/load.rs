@@ -55,9 +55,6 @@ struct Entry {
     rebuild: bool,
 }
 
-/// No limit: all of the index files is believed, as a clean stop leaves them.
-const LATEST: Offset = Offset(i64::MAX);
-
 /// Segments are far smaller: what lies beyond is no part of one.
 const SEGMENT_BYTES_MAX: u64 = i32::MAX as u64;
 
@@ -72,7 +69,7 @@ pub async fn tail<E: Env>(
 ) -> io::Result<Loaded> {
     let log = env.disk().open(&path(dir, base, Kind::Log), Open::Existing)?;
     let file_bytes = log.len()?;
-    let below = limit.map_or(LATEST, |limit| Offset(limit.0 - 1));
+    let below = limit.map(|limit| Offset(limit.0 - 1));
     let mut entry = entry::<E>(env, dir, base, files, below, &log, false).await?;
     let (at, valid_bytes) = (entry.position, file_bytes.min(SEGMENT_BYTES_MAX));
     let mut scanner = Scanner::new(log.clone(), at, valid_bytes);
@@ -116,7 +113,7 @@ pub async fn scan<E: Env>(
 ) -> io::Result<Loaded> {
     let log = env.disk().open(&path(dir, base, Kind::Log), Open::Existing)?;
     let file_bytes = log.len()?;
-    let below = Offset(trust.recovery_point.0 - 1);
+    let below = Some(Offset(trust.recovery_point.0 - 1));
     let mut entry = entry::<E>(env, dir, base, files, below, &log, true).await?;
     let (started_at, valid_bytes) = (entry.position, file_bytes.min(SEGMENT_BYTES_MAX));
     let mut scanner = Scanner::thorough(log.clone(), started_at, valid_bytes);
@@ -255,20 +252,23 @@ impl Entry {
 }
 
 /// The last entry at or below `below` that the log confirms; the segment's beginning otherwise.
-/// With `rebuild` nothing in the indexes after it is believed.
+/// `None`: all of the index files is believed, as a clean stop leaves them. With `rebuild` nothing in
+/// the indexes after the entry is believed.
 async fn entry<E: Env>(
     env: &E,
     dir: &Path,
     base: Offset,
     files: Files,
-    below: Offset,
+    below: Option<Offset>,
     log: &FileOf<E>,
     rebuild: bool,
 ) -> io::Result<Entry> {
-    if !files.has_indexes() || below < base {
+    if !files.has_indexes() || below.is_some_and(|below| below < base) {
         return Ok(Entry::start(base));
     }
-    let relative = u32::try_from((below.0 - base.0).min(i64::from(i32::MAX))).expect("bounded");
+    let most = i64::from(i32::MAX);
+    let relative = below.map_or(most, |below| (below.0 - base.0).min(most));
+    let relative = u32::try_from(relative).expect("bounded");
     let offsets = env.disk().open(&path(dir, base, Kind::Index), Open::Existing)?;
     let found = index::floor_offset(&offsets, u32::MAX, relative).await?;
     let (mut position, mut start, mut last, mut offsets_written) = (0, base, None, 0);
@@ -287,7 +287,7 @@ async fn entry<E: Env>(
     let times_to = if rebuild { last.unwrap_or(0) } else { relative };
     let time = index::floor_time(&times, u32::MAX, |time| time.last <= times_to).await?;
     if let Some((_, time)) = time
-        && (rebuild || below != LATEST)
+        && (rebuild || below.is_some())
         && !confirms(log, base, &offsets, time).await?
     {
         return Ok(Entry::start(base));

@@ -46,6 +46,8 @@ pub fn check(tables: &Tables, rules: &Rules) -> Result<(), Violation> {
             {
                 false
             }
+            // It waited for one that is too large: with acks=0 the broker only ends the connection.
+            Fate::Refused { .. } if batch.acks == 0 && batch.attempts == 0 => false,
             Fate::Refused { .. } => !may_be_deleted,
             Fate::Unknown => batch.acks != 0 && !may_be_deleted,
         };
@@ -132,6 +134,17 @@ mod tests {
         both().tell("p", refused(0, 10)).tell("p", refused(1, 45)).log(&[]).passes();
         both().tell("p", refused(0, 3)).tell("p", refused(1, 45)).log(&[]).breaks(I55);
         sent().tell("p", refused(0, 45)).log(&[]).breaks(I55);
+    }
+
+    #[test]
+    fn what_waits_for_a_batch_that_nobody_answers_may_never_be_sent() {
+        let given_up = |acks, attempts| {
+            let sent = calm(Story::begin()).send_as("p", 0, &[1], |sent| sent.acks = acks);
+            sent.tell("p", What::Refused { batch: 0, code: 0, attempts }).log(&[])
+        };
+        given_up(0, 0).passes();
+        given_up(0, 1).breaks(I55);
+        given_up(-1, 0).breaks(I55);
     }
 
     #[test]
