@@ -57,7 +57,9 @@ impl Judge<'_> {
                 continue;
             };
             let at = self.shown.partition_point(|shown| shown.offset < base);
-            let Some(first) = self.shown.get(at) else { continue };
+            // What stood there may be gone, and the next one shown be the same record, sent again.
+            let found = self.shown.get(at).filter(|shown| shown.offset == base);
+            let Some(first) = found else { continue };
             // To a batch that it knows again a broker says the time it has, whosever that is.
             let known_again = first.append_ms.is_none() && batch.attempts != 1;
             let stands = first.record == batch.records[0] && !known_again;
@@ -258,5 +260,20 @@ mod tests {
         let unwanted = unwanted.read_as("last", 1, &[2], stamped(5));
         let bounds = What::Bounds { topic, partition: 0, start: 0, end: 2 };
         unwanted.tell("last", bounds).breaks(I6);
+    }
+
+    #[test]
+    fn the_copy_of_a_record_that_is_gone_has_its_own_time() {
+        let story = Story::expecting(|expected| {
+            (expected.append_time, expected.retention) = (true, true);
+        });
+        let story = story.send_as("p", 0, &[1], |sent| {
+            (sent.once, sent.ordered) = (false, false);
+        });
+        let (base, append_ms, attempts) = (Some(0), Some(100), 2);
+        let story = story.tell("p", What::Produced { batch: 0, base, append_ms, attempts });
+        let story = story.read_as("last", 1, &[1], stamped(200));
+        let topic = super::super::story::TOPIC.to_string();
+        story.tell("last", What::Bounds { topic, partition: 0, start: 1, end: 2 }).passes();
     }
 }
