@@ -252,8 +252,7 @@ fn attend(
             observing.refused(world, node);
         }
         if watch.observe(world, node, event) {
-            let log = event.log();
-            log.into_iter().for_each(|(topic, index)| ghost.forget(node, topic, index));
+            ghost.forget(node, event);
         } else {
             observing.observe(world, seed, node, event);
             ghost.observe(world, node, event);

@@ -94,8 +94,15 @@ impl Ghost {
     }
 
     /// The last copy of it was destroyed: nothing is to be held against it any more.
-    pub fn forget(&self, node: usize, topic: Uuid, partition: i32) {
-        self.state.lock().unwrap().logs.remove(&Log { node, topic, partition });
+    /// Nor against an earlier log in its directory.
+    pub fn forget(&self, node: usize, event: &Event) {
+        let logs = &mut self.state.lock().unwrap().logs;
+        if let Some((topic, partition)) = event.log() {
+            logs.remove(&Log { node, topic, partition });
+        }
+        if let Event::Recovered { dir, .. } = event {
+            logs.retain(|log, watched| log.node != node || watched.replica.dir != *dir);
+        }
     }
 
     /// Everything once more, when nothing moves any longer and all clients are gone.
