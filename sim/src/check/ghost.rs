@@ -110,13 +110,15 @@ impl Ghost {
         let state = self.state.lock().unwrap();
         let mut segments: BTreeMap<usize, usize> = BTreeMap::new();
         for (log, watched) in &state.logs {
-            let Replica { batches, dir, start, deleted, .. } = &watched.replica;
+            let Replica { batches, dir, deleted, .. } = &watched.replica;
+            // Retention may be about to take the first segments away.
+            let start = watched.replica.whole_from();
             if *deleted || !state.metadata.has_topic(log.topic) {
                 continue;
             }
             let look = |volume: &Volume| {
-                batches.sweep(*log, volume, dir, *start)?;
-                indexes::check(*log, batches, (volume, dir), *start)
+                batches.sweep(*log, volume, dir, start)?;
+                indexes::check(*log, batches, (volume, dir), start)
             };
             let disk = world.disk(log.node);
             raise(world, log.node, disk.with_volume(look));
