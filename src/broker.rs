@@ -62,10 +62,10 @@ pub struct Broker<E: Env> {
     /// Topics that clients' requests are creating right now.
     creating: Mutex<BTreeSet<String>>,
     tasks: Mutex<Vec<E::Task>>,
-    /// Read while one of the tasks writes: a stop waits until nobody does, and nothing is left half
-    /// done that what it writes itself relies on.
+    /// Held for reading by a task that writes to the disk. A stop takes it for writing before it
+    /// aborts the tasks: none is cut off in a checkpoint, whose files nobody else would sync.
     working: tokio::sync::RwLock<()>,
-    /// Who waits for something while it works gives up then.
+    /// A task that waits for room while it works gives up then.
     stopping: AtomicBool,
 }
 

@@ -148,10 +148,10 @@ async fn serve<E: Env>(ctx: &Context<E>, fetch: &mut Fetch, limits: &Limits) -> 
     let mut deadline = std::pin::pin!(None);
     loop {
         let (served, enough) = read_all(fetch, &found, limits).await;
-        let waits_since = clock.now();
         if enough || limits.wait_max.is_zero() {
             return served;
         }
+        let waits_since = clock.now();
         if deadline.is_none() {
             deadline.set(Some(clock.sleep(limits.wait_max)));
         }
@@ -167,6 +167,7 @@ async fn serve<E: Env>(ctx: &Context<E>, fetch: &mut Fetch, limits: &Limits) -> 
     }
 }
 
+/// Nobody moved what was read, for `waited` now: a simulator checks that there was too little.
 fn tell_expired<E: Env>(
     fetch: &Fetch,
     found: &[Result<Arc<Partition<E>>, ErrorCode>],

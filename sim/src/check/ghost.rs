@@ -93,8 +93,8 @@ impl Ghost {
         raise(world, node, checked);
     }
 
-    /// The last copy of it was destroyed: nothing is to be held against it any more.
-    /// Nor against an earlier log in its directory.
+    /// The last copy of a log was destroyed: nothing is to be held against it any more, nor against an
+    /// earlier one whose directory it has.
     pub fn forget(&self, node: usize, event: &Event) {
         let logs = &mut self.state.lock().unwrap().logs;
         if let Some((topic, partition)) = event.log() {
