@@ -216,8 +216,8 @@ async fn scenario(plan: Arc<Plan>, remains: Remains, kept_max: usize) -> Result<
         if plan.canary {
             betray(&world, &plan.topics[0].name);
         }
-        world.start(0);
     }
+    world.start(0);
     join(&world, &stage, Role::LastReader);
     settle(&world, &operator, &budget, &stage).await?;
     stopped_by_itself(&operator)?;
@@ -369,13 +369,15 @@ async fn settle(
     Ok(())
 }
 
-/// Stops the broker in order, for good: nothing is broken, and it must not take long.
+/// Stops the broker in order, and leaves it so: nothing is broken, and it must not take long.
 async fn stop(world: &World, operator: &Operator) -> Result<(), Failure> {
     let until = world.now() + SETTLE_MAX;
     let fate = Chance::stream(0, Subsystem::Fault, 0, 0);
     let restart = Restart { down_ms: FOR_GOOD_MS, power: None, cause: 0, fate };
+    let asked = world.incarnation(0);
     operator.stop(world, 0, FOR_GOOD_MS, restart);
-    while world.is_running(0) {
+    // An earlier fault may have it started again just then.
+    while world.is_running(0) && world.incarnation(0) == asked {
         if world.now() > until {
             let evidence = format!("{} did not stop within {SETTLE_MAX:?}", world.name(0));
             return Err(broken(Violation::new(Invariant::I50, evidence)));

@@ -128,20 +128,19 @@ pub async fn start<E: Env>(
     let beyond = opened.epoch_start;
     let (replay, bootstrapping) = replay(&quorum, &opened, &mut committed, beyond).await?;
     let in_transaction = replay.is_in_transaction();
-    let image = replay.into_image();
-    features::check(&image)?;
+    features::check(replay.image())?;
 
     let (sender, operations) = mpsc::channel(QUEUE_LEN_MAX);
     let (publisher, metadata) = published(Arc::default());
     let (images, updates) = watch::channel(Arc::default());
-    let layers = options.settings.layers_at(&image);
+    let layers = options.settings.layers_at(replay.image());
     let mut controller = Controller {
         env: env.clone(),
         quorum: quorum.clone(),
         epoch: opened.epoch,
         chance: Chance::new(env.random_u64()),
         layers,
-        image,
+        replay,
         pending: VecDeque::new(),
         images,
         committed,
@@ -218,7 +217,7 @@ struct Controller<E: Env> {
     layers: Layers,
     chance: Chance,
     /// With everything decided, committed or not.
-    image: Image,
+    replay: Replay,
     /// Decided and not committed, in order.
     pending: VecDeque<Pending>,
     images: watch::Sender<Arc<Image>>,
@@ -229,7 +228,8 @@ struct Controller<E: Env> {
 /// One batch on its way to being committed, and who waits for it.
 struct Pending {
     end: Offset,
-    image: Arc<Image>,
+    /// `None` inside a transaction: others do not see half of it.
+    image: Option<Arc<Image>>,
     operations: Vec<Box<dyn Operation>>,
 }
 
@@ -300,8 +300,8 @@ impl<E: Env> Controller<E> {
             return Ok(());
         }
         let mut context = Context {
-            image: &self.image,
-            next: self.image.provenance.end,
+            image: self.replay.image(),
+            next: self.replay.end(),
             settings: &self.settings,
             layers: &self.layers,
             chance: &mut self.chance,
@@ -312,7 +312,7 @@ impl<E: Env> Controller<E> {
             // It may have looked at what is not committed yet, so it waits for that.
             match self.pending.back_mut() {
                 Some(last) => last.operations.push(operation),
-                None => operation.answer(self.image.provenance.end),
+                None => operation.answer(self.replay.end()),
             }
             return Ok(());
         }
@@ -348,27 +348,26 @@ impl<E: Env> Controller<E> {
     }
 
     fn append(&mut self, records: &[MetadataRecord]) -> Result<(), StartError> {
-        let level = MetadataVersion::of(&self.image);
+        let level = MetadataVersion::of(self.replay.image());
         let values = records.iter().map(|record| encode(record, level));
         let values: Vec<Bytes> = values.collect::<Result<_, _>>()?;
         let bytes: usize = values.iter().map(Bytes::len).sum();
-        let base = self.image.provenance.end;
-        let mut next = Replay::continuing(self.image.clone());
+        let base = self.replay.end();
+        let mut next = self.replay.clone();
         for (at, value) in (base.0..).map(Offset).zip(&values) {
             next.replay_value(value.clone(), at)?;
         }
         let end = self.quorum.append(self.epoch, values)?;
         assert_eq!(end, base.plus(records.len() as u64), "only the controller writes here");
         let timestamp_ms = self.env.clock().wall_ms();
-        let mut image = next.into_image();
-        let touched_configs = image.configs != self.image.configs;
-        image.provenance = Provenance { end, epoch: self.epoch, timestamp_ms };
-        self.image = image;
+        next.stands_at(Provenance { end, epoch: self.epoch, timestamp_ms });
+        let touched_configs = next.image().configs != self.replay.image().configs;
+        self.replay = next;
         if touched_configs {
-            self.layers = self.settings.layers_at(&self.image);
+            self.layers = self.settings.layers_at(self.replay.image());
         }
         self.snapshots.bytes += bytes as u64;
-        let image = Arc::new(self.image.clone());
+        let image = self.replay.settled();
         self.pending.push_back(Pending { end, image, operations: vec![] });
         Ok(())
     }
@@ -376,7 +375,9 @@ impl<E: Env> Controller<E> {
     fn on_committed(&mut self) -> Result<(), String> {
         let Committed { end, failed } = self.committed.borrow_and_update().clone();
         while let Some(pending) = self.pending.front().filter(|pending| pending.end <= end) {
-            self.images.send_replace(pending.image.clone());
+            if let Some(image) = &pending.image {
+                self.images.send_replace(image.clone());
+            }
             let pending = self.pending.pop_front().expect("it was just looked at");
             for operation in pending.operations {
                 operation.answer(pending.end);
@@ -387,7 +388,9 @@ impl<E: Env> Controller<E> {
 
     /// Commits what was decided before anyone asked, and shows it.
     async fn settle(&mut self) -> Result<(), StartError> {
-        self.images.send_replace(Arc::new(self.image.clone()));
+        if let Some(image) = self.replay.settled() {
+            self.images.send_replace(image);
+        }
         while !self.pending.is_empty() {
             let closed = || StartError::Failed { why: "its commit loop ended".to_owned() };
             self.on_committed().map_err(|why| StartError::Failed { why })?;

@@ -39,7 +39,7 @@ pub enum RecordProblem {
     Transaction { record: &'static str, problem: &'static str },
 }
 
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub struct Replay {
     image: Image,
     /// The image before the open transaction.
@@ -58,11 +58,6 @@ impl Replay {
         }
         replay.image.provenance = provenance;
         Ok(replay)
-    }
-
-    /// Goes on from an image, outside of any transaction.
-    pub fn continuing(image: Image) -> Replay {
-        Replay { image, before: None }
     }
 
     /// What follows in the log. Records below where the image stands are passed over: a snapshot
@@ -101,9 +96,18 @@ impl Replay {
         self.before.is_none().then(|| Arc::new(self.image.clone()))
     }
 
-    /// The image as it is, for whoever goes on from here.
+    /// The image as it is, also inside a transaction: what the next record is applied to.
+    pub fn image(&self) -> &Image {
+        &self.image
+    }
+
     pub fn into_image(self) -> Image {
         self.image
+    }
+
+    /// Values were replayed that are the log up to there.
+    pub fn stands_at(&mut self, provenance: Provenance) {
+        self.image.provenance = provenance;
     }
 
     /// Nothing has been said about the cluster yet.

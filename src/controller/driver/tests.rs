@@ -217,4 +217,28 @@ async fn a_log_of_other_voters_is_not_led() {
     assert!(matches!(refused, StartError::Quorum(QuorumError::NotSoleVoter { .. })), "{refused}");
 }
 
+/// A Kafka that led before may have died in the middle of one.
+#[tokio::test]
+async fn a_transaction_that_was_left_open_is_aborted_before_anything_else() {
+    use crate::protocol::messages::begin_transaction_record::BeginTransactionRecord;
+    use crate::protocol::messages::topic_record::TopicRecord;
+    let env = world();
+    let node = start_node(&env, 1).await;
+    assert_eq!(node.create("whole").await, 0);
+    let begin = BeginTransactionRecord::default().into();
+    let half = TopicRecord { name: Text::new("half"), topic_id: Uuid([9; 16]) }.into();
+    let level = MetadataVersion::of(&node.image());
+    let values = [begin, half].iter().map(|record| encode(record, level).unwrap()).collect();
+    let quorum = &node.started.quorum;
+    let end = quorum.append(quorum.describe().epoch, values).unwrap();
+    quorum.committed().wait_for(|committed| committed.end >= end).await.unwrap();
+
+    for incarnation in 2..4 {
+        let again = start_node(&env.with_disk(env.disk().copy()), incarnation).await;
+        assert!(again.topic("whole").is_some() && again.topic("half").is_none());
+        assert_eq!(again.create("half").await, 0);
+        assert_ne!(again.topic("half").unwrap().id, Uuid([9; 16]));
+    }
+}
+
 mod snapshots;

@@ -126,10 +126,10 @@ proptest! {
                 later = Some(reloaded(&whole.image));
             }
             let value = encoded(record);
-            let before = whole.image.clone();
+            let before = whole.clone();
             let applied = whole.replay_value(value.clone(), Offset(nth as i64)).is_ok();
             if !applied {
-                whole = Replay::continuing(before);
+                whole = before;
             } else if let Some(later) = &mut later {
                 prop_assert!(later.replay_value(value, Offset(nth as i64)).is_ok());
             }
