@@ -396,23 +396,29 @@ impl<E: Env> Broker<E> {
             // The next start finds them, and deletes them.
             return;
         }
+        let delay_of = |hosted: &Hosted<E>| match was_full {
+            true => Duration::ZERO,
+            false => hosted.partition.file_delete_delay(),
+        };
+        let mut aside = Vec::with_capacity(logs.len());
         for hosted in logs {
             let (path, name) = path_of(hosted);
-            let delay =
-                if was_full { Duration::ZERO } else { hosted.partition.file_delete_delay() };
             let _names = directory.committer.change_names().await;
             match self.put_aside(directory, &path, &name, Fate::Delete) {
-                Ok(aside) => self.remove_later(aside, delay),
+                Ok(path) => aside.push((path, delay_of(hosted))),
                 Err(error) => error!(path = %path.display(), %error, "cannot delete a log"),
             }
         }
-        if logs.is_empty() {
+        if aside.is_empty() {
             return;
         }
         let path = directory.directory.path();
         if let Err(error) = self.env.disk().sync_dir(path).await {
-            error!(path = %path.display(), %error, "cannot sync");
+            error!(path = %path.display(), %error, "cannot sync what was deleted");
+            directory.committer.fail(error);
+            return;
         }
+        aside.into_iter().for_each(|(path, delay)| self.remove_later(path, delay));
     }
 
     /// Everything in the directory of a log but whose it is.
